@@ -1,0 +1,9 @@
+//! Restores a Kubernetes backup into a throw-away sandbox, validates what came back, and writes one `RestoreReport`.
+//!
+//! The flow of one run, left to right:
+//!
+//! ```text
+//! admit ─► plan ─► fence ─► restore ─► observe ─► check ─► judge ─► report ─► clean up ─► prune
+//! ```
+
+pub mod names;

@@ -1,0 +1,3 @@
+//! The binary: environment in, exit code out.
+
+fn main() {}

@@ -1,0 +1,96 @@
+//! Every name this program gives or looks for: labels, annotations, field managers, condition types and reasons.
+//!
+//! The manifests repeat some of them; `tests/manifests.rs` holds the two together.
+
+/// The API group of the three kinds.
+pub const GROUP: &str = "restore.kymaros.io";
+/// The version of the three kinds.
+pub const VERSION: &str = "v1alpha1";
+/// Field manager of every write.
+pub const FIELD_MANAGER: &str = "kymaros-runner";
+/// Value of [`label::MANAGED_BY`] on everything this program makes.
+pub const MANAGED_BY: &str = "kymaros";
+/// The namespace the shipped manifests install into. The program itself uses the namespace of its own pod.
+pub const RUNNER_NAMESPACE: &str = "kymaros-system";
+/// The `ServiceAccount` the runner acts as.
+pub const SERVICE_ACCOUNT: &str = "kymaros-runner";
+/// The aggregated `ClusterRole` that the runner binds to itself inside each sandbox.
+pub const SANDBOX_ROLE: &str = "kymaros-sandbox";
+/// Value of `app.kubernetes.io/name` on the runner's own pods; sandboxes admit traffic from pods that carry it.
+pub const APP: &str = "kymaros-runner";
+/// The priority class every restored pod is given.
+pub const PRIORITY_CLASS: &str = "kymaros-drill";
+/// Prefix of the names of our admission policies, as it appears in the API server's refusals.
+pub const FENCE_PREFIX: &str = "kymaros-fence-";
+/// Stands before the run id in the name of every sandbox; reserved by an admission policy.
+pub const SANDBOX_INFIX: &str = "-kymaros-";
+/// Prefix of every object made in the provider's namespace.
+pub const PROVIDER_PREFIX: &str = "kymaros-";
+/// The `ResourceQuota` made in each sandbox.
+pub const QUOTA: &str = "kymaros-quota";
+/// The ingress class that nobody serves; restored Ingresses get it.
+pub const INERT_INGRESS_CLASS: &str = "kymaros-none";
+/// The Lease in the provider's namespace by which drills take turns.
+pub const TURN_LEASE: &str = "kymaros-turn";
+
+/// Labels.
+pub mod label {
+    /// Marks everything this program makes.
+    pub const MANAGED_BY: &str = "kymaros.io/managed-by";
+    /// The `RestoreTest`'s name, on reports and on everything of a run.
+    pub const TEST: &str = "kymaros.io/test";
+    /// The `RestoreTest`'s UID.
+    pub const TEST_UID: &str = "kymaros.io/test-uid";
+    /// The run id.
+    pub const RUN: &str = "kymaros.io/run";
+    /// On a sandbox: the namespace of the backup that is restored into it.
+    pub const SOURCE_NAMESPACE: &str = "kymaros.io/source-namespace";
+    /// On a report: keep it, whatever `historyLimit` says.
+    pub const RETAIN: &str = "kymaros.io/retain";
+    /// On the runner's own short pods in a sandbox: which probe it is.
+    pub const PROBE: &str = "kymaros.io/probe";
+    /// Velero leaves objects with this label out of its backups.
+    pub const VELERO_EXCLUDE: &str = "velero.io/exclude-from-backup";
+    /// Pod Security level that is enforced in a namespace.
+    pub const POD_SECURITY: &str = "pod-security.kubernetes.io/enforce";
+    /// Standard application name.
+    pub const APP_NAME: &str = "app.kubernetes.io/name";
+}
+
+/// Annotations.
+pub mod annotation {
+    /// On a sandbox: when it may be removed at the latest, RFC 3339.
+    pub const EXPIRES_AT: &str = "kymaros.io/expires-at";
+    /// On a Lease: the run id of its holder.
+    pub const RUN: &str = "kymaros.io/run";
+    /// On a Lease: when the run began, RFC 3339.
+    pub const RUN_STARTED: &str = "kymaros.io/run-started";
+    /// On a Lease: when the Restore was created (`startedAt` of the report), RFC 3339.
+    pub const STARTED_AT: &str = "kymaros.io/started-at";
+    /// On a Lease: the backup being restored.
+    pub const BACKUP: &str = "kymaros.io/backup";
+    /// On a Lease: source and sandbox namespaces, `source=sandbox` joined by commas.
+    pub const SANDBOXES: &str = "kymaros.io/sandboxes";
+    /// On a Lease: the provider's namespace.
+    pub const PROVIDER_NAMESPACE: &str = "kymaros.io/provider-namespace";
+    /// On a Restore: longest time for all its volumes.
+    pub const POD_VOLUME_TIMEOUT: &str = "velero.io/pod-volume-timeout";
+}
+
+/// Types of conditions.
+pub mod condition {
+    /// The report is final.
+    pub const COMPLETE: &str = "Complete";
+    /// False: the run says nothing about the backup.
+    pub const CONCLUSIVE: &str = "Conclusive";
+    /// Isolation of the sandbox was proved before the restore and held during it.
+    pub const SANDBOX_ISOLATED: &str = "SandboxIsolated";
+    /// The backup is younger than `sla.maxBackupAge`.
+    pub const RECOVERY_POINT_FRESH: &str = "RecoveryPointFresh";
+    /// False names what is left in the cluster.
+    pub const SANDBOX_CLEANED_UP: &str = "SandboxCleanedUp";
+    /// On a `RestoreTest`: the last plan was valid.
+    pub const READY: &str = "Ready";
+    /// On a `RestoreTest`: the `CronJob` says what the test says.
+    pub const SCHEDULED: &str = "Scheduled";
+}
