@@ -6,4 +6,5 @@
 //! admit ─► plan ─► fence ─► restore ─► observe ─► check ─► judge ─► report ─► clean up ─► prune
 //! ```
 
+pub mod facts;
 pub mod names;

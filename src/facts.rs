@@ -1,0 +1,498 @@
+//! What a run was asked to prove ([`Brief`]) and what it saw ([`Facts`]): plain data between looking and judging.
+//!
+//! `run` fills these while it talks to the cluster; `judge` turns them into a verdict and can do nothing else, so a recorded
+//! pair replays to the same report. Names of namespaces are always the source's, as the backup calls them, never the
+//! sandbox's. Elapsed times count from the creation of the Restore and are monotonic, so a clock step cannot falsify them.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// What the run was asked to prove; made from the `RestoreTest` and its `HealthCheckPolicy`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Brief {
+    /// Name of the `RestoreTest`.
+    pub test: String,
+    /// The source namespaces, in the order of the spec.
+    pub sources: Vec<String>,
+    /// The checks of the policy in order; `None` without a policy.
+    pub checks: Option<Vec<CheckBrief>>,
+    /// The declared dependencies.
+    pub dependencies: Vec<DependencyBrief>,
+    /// `sla.maxRTO`.
+    pub max_rto: Option<Duration>,
+    /// `sla.maxBackupAge`.
+    pub max_backup_age: Option<Duration>,
+    /// `podStartup.timeout`.
+    pub pod_startup_timeout: Duration,
+    /// `podStartup.stableFor`.
+    pub stable_for: Duration,
+    /// The spec has a `labelSelector`, so only a part of the backup was restored.
+    pub partial_restore: bool,
+    /// The globs of `completeness.ignore`, `Kind/name`.
+    pub ignore: Vec<String>,
+    /// Fields that are set but that this version does not act on; the report's message names them.
+    pub not_served: Vec<String>,
+    /// Isolation has to be proved before anything is restored.
+    pub isolation_required: bool,
+}
+
+/// One check of the policy, as far as judging needs it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct CheckBrief {
+    /// Its name.
+    pub name: String,
+    /// Its failure aborts all later checks.
+    pub critical: bool,
+}
+
+/// A declared dependency.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct DependencyBrief {
+    /// Name of the Service.
+    pub service: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its port.
+    pub port: u16,
+}
+
+impl fmt::Display for DependencyBrief {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.service, self.namespace)
+    }
+}
+
+/// Everything a run saw. What was not reached stays empty, and an empty place earns nothing.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Facts {
+    /// The run's id.
+    pub run_id: String,
+    /// When the run began; `startedAt` of a report whose run never created a Restore.
+    pub run_started: DateTime<Utc>,
+    /// Why the run ended before everything was looked at, if it did.
+    pub stop: Option<Stop>,
+    /// The backup that was chosen.
+    pub backup: Option<BackupFacts>,
+    /// Source namespace and sandbox of each pair that was made.
+    pub sandboxes: Vec<SandboxFacts>,
+    /// What the proof of isolation showed.
+    pub isolation: Isolation,
+    /// The Restore, once it was created.
+    pub restore: Option<RestoreFacts>,
+    /// Expected and present objects.
+    pub objects: Option<ObjectFacts>,
+    /// The claims of the backup and what became of their data.
+    pub volumes: Vec<VolumeFacts>,
+    /// Pods and workloads, once they were watched.
+    pub pods: Option<PodFacts>,
+    /// The checks that ran or were skipped, in order. Those of the brief that are not here did not run.
+    pub checks: Vec<CheckFact>,
+    /// The dependencies that were dialled.
+    pub dependencies: Option<Vec<DependencyFact>>,
+    /// Names of source namespaces found in restored configuration.
+    pub hardcoded_names: Vec<String>,
+    /// Phases with their times, in order of their start.
+    pub timeline: Vec<TimelineFact>,
+    /// From the creation of the Restore to the end of the last check or the last pod's readiness, whichever is later; for a
+    /// run that stopped earlier, to the stop.
+    pub elapsed: Option<Duration>,
+    /// The last conclusive report of this test.
+    pub previous: Option<PreviousReport>,
+    /// Further sentences for the message, e.g. of a clock that is off.
+    pub notes: Vec<String>,
+}
+
+/// Why a run ended early.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Stop {
+    /// The reason, as it stands in the report's `Conclusive` condition.
+    pub reason: Reason,
+    /// What happened and what to do next, for a person; starts with a small letter unless it starts with a name.
+    pub message: String,
+}
+
+impl Stop {
+    /// A stop for `reason`, told by `message`.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+/// Reasons for an early end. The conclusive ones are findings about the backup; the others say nothing about it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Reason {
+    /// The named backup does not exist, or there is none for these namespaces. Conclusive.
+    BackupNotFound,
+    /// The backup exists but cannot be restored from. Conclusive.
+    BackupUnusable,
+    /// A listed namespace is not in the backup. Conclusive.
+    NamespaceNotInBackup,
+    /// A deadline was reached after `sla.maxRTO` had already passed. Conclusive.
+    DeadlineAfterRto,
+    /// The spec or its policy is wrong.
+    InvalidSpec,
+    /// The backup provider or its storage does not answer.
+    ProviderUnavailable,
+    /// The provider restarted, or somebody deleted the Restore, in mid-restore.
+    ProviderInterrupted,
+    /// Foreign restores kept the provider busy for longer than `restore.queueTimeout`.
+    QueueTimeout,
+    /// A foreign Restore appeared; the drill made way.
+    Deferred,
+    /// The cluster does not enforce `NetworkPolicies`.
+    IsolationNotEnforced,
+    /// The cluster refused the sandbox or what belongs into it.
+    SandboxDenied,
+    /// The Kubernetes API could not be reached for too long.
+    ApiUnavailable,
+    /// `spec.timeout` or a deadline inside it was reached.
+    DeadlineExceeded,
+    /// The Lease was lost to another run.
+    LeaseLost,
+    /// The run was told to stop, or died.
+    Interrupted,
+}
+
+impl Reason {
+    /// Does a run that stopped for this reason say something about the backup?
+    pub fn is_conclusive(self) -> bool {
+        matches!(
+            self,
+            Self::BackupNotFound | Self::BackupUnusable | Self::NamespaceNotInBackup | Self::DeadlineAfterRto
+        )
+    }
+
+    /// The reason as it stands in conditions.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BackupNotFound => "BackupNotFound",
+            Self::BackupUnusable => "BackupUnusable",
+            Self::NamespaceNotInBackup => "NamespaceNotInBackup",
+            // For a reader both are the same: a deadline passed. That it counts is said by the condition's status.
+            Self::DeadlineAfterRto | Self::DeadlineExceeded => "DeadlineExceeded",
+            Self::InvalidSpec => "InvalidSpec",
+            Self::ProviderUnavailable => "ProviderUnavailable",
+            Self::ProviderInterrupted => "ProviderInterrupted",
+            Self::QueueTimeout => "QueueTimeout",
+            Self::Deferred => "Deferred",
+            Self::IsolationNotEnforced => "IsolationNotEnforced",
+            Self::SandboxDenied => "SandboxDenied",
+            Self::ApiUnavailable => "ApiUnavailable",
+            Self::LeaseLost => "LeaseLost",
+            Self::Interrupted => "Interrupted",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The backup a run restores from.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct BackupFacts {
+    /// Its name as the provider records it.
+    pub name: String,
+    /// UID of the provider's object.
+    pub uid: Option<String>,
+    /// The provider's own start of the backup.
+    pub started_at: Option<DateTime<Utc>>,
+    /// Where its data lies.
+    pub storage_location: Option<String>,
+    /// Sum of its volumes' data in bytes, of the listed namespaces; `None` without any.
+    pub bytes: Option<u64>,
+    /// Why the backup holds less than its namespaces held (it ended `PartiallyFailed`, or has filters).
+    pub partial: Option<String>,
+    /// Newer backups that `latest` passed over because they are unusable, newest first.
+    pub newer_unusable: Vec<UnusableBackup>,
+}
+
+/// A backup that was passed over.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct UnusableBackup {
+    /// Its name.
+    pub name: String,
+    /// Its phase, or what else made it unusable.
+    pub phase: String,
+}
+
+/// A sandbox that was made.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct SandboxFacts {
+    /// The source namespace.
+    pub source: String,
+    /// The sandbox's name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+}
+
+/// What is known of the sandbox's isolation.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub enum Isolation {
+    /// The run never came that far.
+    #[default]
+    NotReached,
+    /// Without policies the outside was reached, with them it was not, and it stayed so.
+    Proved,
+    /// The first half of the proof failed: nothing was shown either way.
+    NotTested(String),
+    /// With policies in place something outside was reached.
+    Breached(String),
+}
+
+/// What the provider says of its restore.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct RestoreFacts {
+    /// Name of the Restore.
+    pub name: String,
+    /// When the API server created it: `startedAt` of the report.
+    pub created_at: DateTime<Utc>,
+    /// Its last phase seen, as the provider spells it.
+    pub phase: String,
+    /// Ended in whatever way.
+    pub terminal: bool,
+    /// The provider's `failureReason` or validation errors.
+    pub failure: Option<String>,
+    /// Number of items that the provider created in the sandboxes; `None` if its list could not be read.
+    pub created_items: Option<usize>,
+    /// The errors of the restore, classified.
+    pub errors: Vec<ProviderProblem>,
+    /// All errors, also those not kept in `errors`.
+    pub error_count: usize,
+    /// Warnings that are not known noise.
+    pub warnings: Vec<String>,
+    /// Their number, also of those not kept.
+    pub warning_count: usize,
+    /// The results could not be read: why.
+    pub results_unreadable: Option<String>,
+}
+
+/// One error of the provider.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct ProviderProblem {
+    /// `Kind/name` or `resource/name` in the source's terms, with `<source>/` in front where several are restored.
+    pub object: Option<String>,
+    /// The provider's resource name, e.g. `deployments.apps`.
+    pub resource: Option<String>,
+    /// The source namespace.
+    pub source: Option<String>,
+    /// The object's name.
+    pub name: Option<String>,
+    /// The provider's words.
+    pub message: String,
+    /// Whose fault it is.
+    pub fault: Fault,
+}
+
+/// Whose fault a problem is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Fault {
+    /// The backup's, or not known to be anybody else's.
+    Backup,
+    /// Our own admission policies refused the object: it is held, not lost.
+    Fence,
+    /// The sandbox's Pod Security level refused it.
+    PodSecurity,
+    /// The sandbox has not room for it (quota, capacity).
+    Sandbox,
+    /// The provider or its storage failed.
+    Provider,
+}
+
+/// Expected and present objects of all source namespaces.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct ObjectFacts {
+    /// One entry per source namespace and kind.
+    pub kinds: Vec<KindFacts>,
+}
+
+/// The objects of one kind in one source namespace.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct KindFacts {
+    /// The source namespace.
+    pub source: String,
+    /// API group, empty for core.
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// The provider's resource name, e.g. `deployments.apps`; empty if the cluster does not serve the kind.
+    pub resource: String,
+    /// The kind is defined by a `CustomResourceDefinition`.
+    pub custom: bool,
+    /// Names that should be in the sandbox.
+    pub expected: Vec<String>,
+    /// Names that are in the backup but neither expected nor missed, with the reason.
+    pub not_tested: Vec<NotTested>,
+    /// Names held back on purpose, and the rule that held them.
+    pub held: Vec<HeldFact>,
+    /// Names found in the sandbox by the end of the restore; `None` if the kind could not be listed.
+    pub present: Option<Vec<String>>,
+    /// Names that were there once and are gone by the end of the run.
+    pub vanished: Vec<String>,
+    /// Why `present` is `None`, with the role to add.
+    pub unlisted: Option<String>,
+    /// Names that the provider says it created.
+    pub created: BTreeSet<String>,
+}
+
+/// An object in the backup that could not or need not be looked for.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct NotTested {
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// An object held back on purpose.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct HeldFact {
+    /// Its name.
+    pub name: String,
+    /// The rule, e.g. `custom resource`.
+    pub rule: String,
+}
+
+/// A claim of the backup.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct VolumeFacts {
+    /// The source namespace.
+    pub source: String,
+    /// The claim's name.
+    pub claim: String,
+    /// How the backup holds its data, e.g. `PodVolumeBackup`; `None` if it holds none.
+    pub method: Option<String>,
+    /// Why the backup holds no data for it.
+    pub no_data: Option<String>,
+    /// Bytes in the backup.
+    pub bytes: u64,
+    /// Bytes that the provider wrote into the new volume.
+    pub restored_bytes: u64,
+    /// The provider's volume restore, if there was one: its phase.
+    pub restore_phase: Option<String>,
+    /// The provider's message about it.
+    pub restore_message: Option<String>,
+    /// The claim's phase in the sandbox; `None` if it is not there.
+    pub claim_phase: Option<String>,
+    /// A pod of the sandbox mounts it.
+    pub mounted: bool,
+    /// Its storage class binds only when a pod needs it.
+    pub waits_for_consumer: bool,
+}
+
+/// Workloads and pods.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct PodFacts {
+    /// Every workload that should run, with its counts at the end.
+    pub workloads: Vec<WorkloadFacts>,
+    /// Every pod (or workload that has no pod) that is not as it should be.
+    pub failures: Vec<PodFailure>,
+    /// From the creation of the Restore until the last desired pod was ready; `None` if that never was.
+    pub ready_after: Option<Duration>,
+    /// How long the wait for the pods lasted, counted from the end of the restore.
+    pub waited: Duration,
+    /// All were ready and stayed so through the stability window.
+    pub stable: bool,
+    /// The wait ended early because a pod certainly cannot start.
+    pub certain: bool,
+    /// Pods that are refused on purpose: neither desired nor failed.
+    pub held: Vec<String>,
+}
+
+/// One workload.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct WorkloadFacts {
+    /// The source namespace.
+    pub source: String,
+    /// Kind, e.g. `Deployment`; `Pod` for a bare pod.
+    pub kind: String,
+    /// Name.
+    pub name: String,
+    /// Pods it should run.
+    pub desired: u32,
+    /// Pods that are ready.
+    pub ready: u32,
+}
+
+/// A pod that is not ready, or a workload that could not even make one.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct PodFailure {
+    /// The source namespace.
+    pub source: String,
+    /// The pod's name, or the workload's if no pod was made.
+    pub name: String,
+    /// What a person would find: `CrashLoopBackOff: container db exited with code 137 (OOMKilled)`.
+    pub cause: String,
+    /// Waiting longer cannot help.
+    pub certain: bool,
+    /// Whose fault it is.
+    pub fault: Fault,
+}
+
+/// Outcome of a check or a level.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It passed.
+    Pass,
+    /// It failed.
+    Fail,
+    /// It did not run.
+    Skip,
+}
+
+/// A check that ran, or was skipped.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct CheckFact {
+    /// Its name.
+    pub name: String,
+    /// Its outcome.
+    pub status: Status,
+    /// How long it took.
+    pub duration: Duration,
+    /// For a person.
+    pub message: String,
+}
+
+/// A dependency that was dialled.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct DependencyFact {
+    /// `<service>.<namespace>`.
+    pub name: String,
+    /// It answered.
+    pub reachable: bool,
+    /// The error, if it did not.
+    pub message: String,
+}
+
+/// One phase of the run.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct TimelineFact {
+    /// `queued`, `restore`, `data`, `podStartup` or `checks`.
+    pub name: String,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// How long it lasted.
+    pub duration: Duration,
+}
+
+/// What regression is measured against.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct PreviousReport {
+    /// Name of the report.
+    pub name: String,
+    /// Its score.
+    pub score: u8,
+    /// Keys of the levels that passed in it, e.g. `podStartup`.
+    pub passed: Vec<String>,
+}
