@@ -6,5 +6,8 @@
 //! admit ─► plan ─► fence ─► restore ─► observe ─► check ─► judge ─► report ─► clean up ─► prune
 //! ```
 
+pub mod clock;
 pub mod facts;
+pub mod logging;
 pub mod names;
+pub mod settings;
