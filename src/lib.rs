@@ -9,5 +9,6 @@
 pub mod clock;
 pub mod facts;
 pub mod logging;
+pub mod api;
 pub mod names;
 pub mod settings;
