@@ -6,9 +6,10 @@
 //! admit ─► plan ─► fence ─► restore ─► observe ─► check ─► judge ─► report ─► clean up ─► prune
 //! ```
 
+pub mod api;
 pub mod clock;
 pub mod facts;
+pub mod judge;
 pub mod logging;
-pub mod api;
 pub mod names;
 pub mod settings;

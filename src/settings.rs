@@ -279,7 +279,7 @@ impl<'a> Reader<'a> {
 
     fn done<T>(self, make: impl FnOnce() -> Option<T>) -> Result<T, Vec<Mistake>> {
         match make() {
-            Some(made) if self.mistakes.is_empty() => Ok(made),
+            Some(settings) if self.mistakes.is_empty() => Ok(settings),
             _ => Err(self.mistakes),
         }
     }
