@@ -13,3 +13,4 @@ pub mod judge;
 pub mod logging;
 pub mod names;
 pub mod settings;
+pub mod velero;
