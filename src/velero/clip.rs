@@ -72,23 +72,19 @@ impl<R: Read> Clipped<R> {
                     Place::Outside
                 }
             }
-            Place::Text { .. } if byte == b'"' => Place::Outside,
+            Place::Text { .. } | Place::Dropped { escaped: false } if byte == b'"' => Place::Outside,
             // A continuation byte belongs to the character before it.
             Place::Text { kept, pair } if kept >= MAX_STRING && !pair && !(0x80..0xC0).contains(&byte) => {
                 pass = false;
                 Place::Dropped { escaped: byte == b'\\' }
             }
             Place::Text { kept, .. } if byte == b'\\' => Place::Escape { kept: kept + 1 },
-            Place::Text { kept, .. } => Place::Text {
-                kept: kept + 1,
-                pair: false,
-            },
             Place::Escape { kept } if byte == b'u' => Place::Unicode {
                 kept: kept + 1,
                 left: 4,
                 value: 0,
             },
-            Place::Escape { kept } => Place::Text {
+            Place::Text { kept, .. } | Place::Escape { kept } => Place::Text {
                 kept: kept + 1,
                 pair: false,
             },
@@ -111,7 +107,6 @@ impl<R: Read> Clipped<R> {
                 pass = false;
                 Place::Dropped { escaped: false }
             }
-            Place::Dropped { escaped: false } if byte == b'"' => Place::Outside,
             Place::Dropped { escaped: false } => {
                 pass = false;
                 Place::Dropped { escaped: byte == b'\\' }

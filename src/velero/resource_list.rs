@@ -108,9 +108,11 @@ pub fn read_backup_contents<R: Read>(reader: R, wanted: &BTreeSet<String>) -> se
     read_entries(reader, &mut |kind, entry| {
         let Some((namespace, name)) = entry.split_once('/') else {
             match (kind.group.as_str(), kind.kind.as_str()) {
-                ("", "Namespace") => _ = contents.namespaces.insert(entry.to_owned()),
+                ("", "Namespace") => {
+                    contents.namespaces.insert(entry.to_owned());
+                }
                 ("apiextensions.k8s.io", "CustomResourceDefinition") => {
-                    _ = contents.definitions.insert(entry.to_owned())
+                    contents.definitions.insert(entry.to_owned());
                 }
                 _ => *contents.cluster.entry(kind.clone()).or_default() += 1,
             }
