@@ -7,10 +7,12 @@
 //! ```
 
 pub mod api;
+pub mod build;
 pub mod clock;
 pub mod facts;
 pub mod judge;
 pub mod logging;
 pub mod names;
+pub mod probe;
 pub mod settings;
 pub mod velero;
