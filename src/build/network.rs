@@ -168,7 +168,11 @@ mod tests {
     fn every_policy_is_about_every_pod_and_the_first_allows_nothing() {
         let policies = built(&Sandbox::default());
         assert!(policies.iter().all(|p| p["spec"]["podSelector"] == json!({})));
-        assert!(policies.iter().all(|p| p["metadata"]["namespace"] == "shop-kymaros-abc123"));
+        assert!(
+            policies
+                .iter()
+                .all(|p| p["metadata"]["namespace"] == "shop-kymaros-abc123")
+        );
         let deny = named(&policies, "kymaros-deny-all");
         assert_eq!(deny["policyTypes"], json!(["Ingress", "Egress"]));
         assert!(deny.get("ingress").is_none() && deny.get("egress").is_none());

@@ -8,8 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, Container, NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSecurityContext,
-    PodSpec, PreferredSchedulingTerm, ResourceRequirements, SeccompProfile, SecurityContext, Toleration,
+    Affinity, Capabilities, Container, NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm, Pod,
+    PodSecurityContext, PodSpec, PreferredSchedulingTerm, ResourceRequirements, SeccompProfile, SecurityContext,
+    Toleration,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::ObjectMeta;
@@ -67,7 +68,10 @@ pub struct Outcome {
 impl Outcome {
     /// The targets among `targets` that were reached.
     pub fn reached_of<'a>(&self, targets: &'a [SocketAddr]) -> Vec<&'a SocketAddr> {
-        targets.iter().filter(|t| self.reached.contains_key(&t.to_string())).collect()
+        targets
+            .iter()
+            .filter(|t| self.reached.contains_key(&t.to_string()))
+            .collect()
     }
 }
 
@@ -276,7 +280,10 @@ mod tests {
             (vec![], "expected"),
             (vec!["serve"], "expected"),
             (vec!["serve", "x"], "`x` is not a port"),
-            (vec!["dial", "--forbidden=db:5432"], "`db:5432` is not an address with a port"),
+            (
+                vec!["dial", "--forbidden=db:5432"],
+                "`db:5432` is not an address with a port",
+            ),
             (vec!["dial", "--at-most-ms=1s"], "`1s` is not milliseconds"),
             (vec!["dial", "--exec=sh"], "unknown argument `--exec=sh`"),
         ] {
@@ -327,7 +334,10 @@ mod tests {
         }))
         .unwrap();
         let host = ProbeHost::of(&own).unwrap();
-        assert_eq!((host.image.as_str(), host.pull_policy.as_deref()), ("r/k:1", Some("Never")));
+        assert_eq!(
+            (host.image.as_str(), host.pull_policy.as_deref()),
+            ("r/k:1", Some("Never"))
+        );
         assert_eq!((host.run_as_user, host.node.as_deref()), (Some(65532), Some("node1")));
         assert_eq!(host.tolerations.unwrap().len(), 1);
         assert!(ProbeHost::of(&Pod::default()).is_none());

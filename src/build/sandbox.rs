@@ -277,7 +277,11 @@ mod tests {
         assert_eq!(binding.role_ref.name, "kymaros-sandbox");
         let [subject] = binding.subjects.unwrap().try_into().unwrap();
         assert_eq!(
-            (subject.kind.as_str(), subject.namespace.as_deref(), subject.name.as_str()),
+            (
+                subject.kind.as_str(),
+                subject.namespace.as_deref(),
+                subject.name.as_str()
+            ),
             ("ServiceAccount", Some("kymaros-system"), "kymaros-runner")
         );
     }
@@ -290,8 +294,14 @@ mod tests {
             (serde_json::json!({"type": "ClusterIP", "externalIPs": []}), false),
             (serde_json::json!({"type": "LoadBalancer"}), true),
             (serde_json::json!({"type": "NodePort"}), true),
-            (serde_json::json!({"type": "ClusterIP", "externalIPs": ["192.0.2.1"]}), true),
-            (serde_json::json!({"type": "ClusterIP", "ports": [{"port": 80, "nodePort": 30080}]}), true),
+            (
+                serde_json::json!({"type": "ClusterIP", "externalIPs": ["192.0.2.1"]}),
+                true,
+            ),
+            (
+                serde_json::json!({"type": "ClusterIP", "ports": [{"port": 80, "nodePort": 30080}]}),
+                true,
+            ),
         ] {
             assert_eq!(exposure(&service(spec.clone())).is_some(), exposed, "{spec}");
         }

@@ -29,7 +29,8 @@ pub async fn run(args: &[String]) -> ExitCode {
             Err(error) => end(&format!("cannot listen on port {port}: {error}"), ExitCode::FAILURE),
         },
         Ok(Probe::Dial(dial)) => {
-            let nameservers = std::fs::read_to_string(RESOLV_CONF).map_or_else(|_| Vec::new(), |text| dns::nameservers(&text));
+            let nameservers =
+                std::fs::read_to_string(RESOLV_CONF).map_or_else(|_| Vec::new(), |text| dns::nameservers(&text));
             let outcome = dial::measure(&dial, &nameservers).await;
             match serde_json::to_string(&outcome) {
                 Ok(json) => end(&json, ExitCode::SUCCESS),
@@ -53,7 +54,11 @@ fn end(message: &str, code: ExitCode) -> ExitCode {
 /// The kubelet made the file and mounted it; it is written in place, for its folder cannot be written to.
 fn write_message(path: &Path, message: &str) -> std::io::Result<()> {
     use std::io::Write as _;
-    std::fs::OpenOptions::new().write(true).truncate(true).open(path)?.write_all(message.as_bytes())
+    std::fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(path)?
+        .write_all(message.as_bytes())
 }
 
 /// Takes connections and closes them, until the pod is deleted.
@@ -84,7 +89,10 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("kymaros-probe-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let file = folder.join("termination-log");
-        assert!(write_message(&file, "x").is_err(), "the kubelet makes the file, not the probe");
+        assert!(
+            write_message(&file, "x").is_err(),
+            "the kubelet makes the file, not the probe"
+        );
         std::fs::write(&file, "something longer").unwrap();
         write_message(&file, "{}").unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "{}");
