@@ -259,13 +259,11 @@ impl<'a> Reader<'a> {
             return default;
         };
         let pair = [("VALUE".to_owned(), held.clone())];
-        match envy::from_iter::<_, One<T>>(pair) {
-            Ok(one) => Some(one.value),
-            Err(_) => {
-                self.mistake(name, format!("it holds {held:?}"), expected);
-                None
-            }
+        if let Ok(one) = envy::from_iter::<_, One<T>>(pair) {
+            return Some(one.value);
         }
+        self.mistake(name, format!("it holds {held:?}"), expected);
+        None
     }
 
     fn span(&mut self, name: &'static str, default: Duration) -> Option<Duration> {
@@ -316,8 +314,8 @@ mod tests {
     fn defaults_are_those_of_the_manual() {
         let settings = Settings::read(&pairs(&GOOD)).unwrap();
         assert_eq!(settings.common.api_timeout, Duration::from_secs(30));
-        assert_eq!(settings.lease_wait, Duration::from_secs(60));
-        assert_eq!(settings.cleanup_timeout, Duration::from_secs(600));
+        assert_eq!(settings.lease_wait, Duration::from_mins(1));
+        assert_eq!(settings.cleanup_timeout, Duration::from_mins(10));
         assert_eq!(settings.fail_job_on, FailJobOn::Fail);
         assert_eq!(settings.common.api_server, None);
     }
@@ -335,8 +333,8 @@ mod tests {
         ]);
         let settings = Settings::read(&pairs(&list)).unwrap();
         assert_eq!(settings.common.api_timeout, Duration::from_secs(5));
-        assert_eq!(settings.lease_wait, Duration::from_secs(120));
-        assert_eq!(settings.cleanup_timeout, Duration::from_secs(3600));
+        assert_eq!(settings.lease_wait, Duration::from_mins(2));
+        assert_eq!(settings.cleanup_timeout, Duration::from_hours(1));
         assert_eq!(settings.fail_job_on, FailJobOn::Never);
         assert_eq!(settings.common.api_server, Some(("10.96.0.1".to_owned(), 6443)));
     }

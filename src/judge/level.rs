@@ -46,12 +46,14 @@ impl Level {
     }
 
     /// With the list of what was looked at.
+    #[must_use]
     pub fn tested(mut self, tested: Vec<String>) -> Self {
         self.tested = tested;
         self
     }
 
     /// With the list of what was not.
+    #[must_use]
     pub fn not_tested(mut self, not_tested: Vec<String>) -> Self {
         self.not_tested = not_tested;
         self

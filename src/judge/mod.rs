@@ -171,9 +171,7 @@ type Levels = [(&'static str, u32, Level); 6];
 
 /// The lowest cap that applies, with its reason.
 fn cap(facts: &Facts, levels: &Levels, conclusive: bool, fresh: Option<bool>) -> Option<(u32, String)> {
-    if facts.restore.is_none() {
-        return None;
-    }
+    facts.restore.as_ref()?;
     if let Some(stop) = &facts.stop {
         let words = if conclusive {
             "ended before everything was tested"
@@ -247,10 +245,10 @@ fn message(brief: &Brief, facts: &Facts, verdict: &Verdict) -> String {
     }
     match &facts.isolation {
         Isolation::NotTested(why) if facts.restore.is_some() => {
-            parts.push(format!("the sandbox's isolation was not tested: {why}"))
+            parts.push(format!("the sandbox's isolation was not tested: {why}"));
         }
         Isolation::Breached(what) if facts.restore.is_some() => {
-            parts.push(format!("the sandbox was not isolated: {what}"))
+            parts.push(format!("the sandbox was not isolated: {what}"));
         }
         _ => {}
     }

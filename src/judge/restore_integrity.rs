@@ -153,107 +153,29 @@ mod tests {
     }
 
     #[test]
+    #[rustfmt::skip]
     fn each_end_of_a_restore_has_its_verdict() {
         assert_eq!(judge(&Facts::default()).status, Skip);
+        let with = |phase: &str, change: fn(&mut RestoreFacts)| {
+            let mut restore = restore(phase);
+            change(&mut restore);
+            restore
+        };
         let table = [
             (restore("Completed"), Pass, 25, "without errors"),
-            (
-                RestoreFacts {
-                    created_items: Some(0),
-                    ..restore("Completed")
-                },
-                Fail,
-                0,
-                "restored nothing",
-            ),
-            (
-                RestoreFacts {
-                    terminal: false,
-                    ..restore("InProgress")
-                },
-                Fail,
-                0,
-                "last phase was InProgress",
-            ),
-            (
-                RestoreFacts {
-                    failure: Some("no such backup".to_owned()),
-                    ..restore("FailedValidation")
-                },
-                Fail,
-                0,
-                "no such backup",
-            ),
+            (with("Completed", |r| r.created_items = Some(0)), Fail, 0, "restored nothing"),
+            (with("InProgress", |r| r.terminal = false), Fail, 0, "last phase was InProgress"),
+            (with("FailedValidation", |r| r.failure = Some("no such backup".to_owned())), Fail, 0, "no such backup"),
             (restore("Failed"), Fail, 0, "ended Failed"),
             (restore("Exploded"), Fail, 0, "ended Exploded"),
-            (
-                RestoreFacts {
-                    errors: vec![problem(Fault::Backup)],
-                    error_count: 1,
-                    ..restore("PartiallyFailed")
-                },
-                Fail,
-                0,
-                "Pod/web: refused",
-            ),
-            (
-                RestoreFacts {
-                    errors: vec![problem(Fault::Fence)],
-                    error_count: 1,
-                    ..restore("PartiallyFailed")
-                },
-                Pass,
-                25,
-                "refuses on purpose",
-            ),
-            (
-                RestoreFacts {
-                    errors: vec![problem(Fault::Fence)],
-                    error_count: 2,
-                    ..restore("PartiallyFailed")
-                },
-                Fail,
-                0,
-                "1 errors",
-            ),
+            (with("PartiallyFailed", |r| { r.errors = vec![problem(Fault::Backup)]; r.error_count = 1; }), Fail, 0, "Pod/web: refused"),
+            (with("PartiallyFailed", |r| { r.errors = vec![problem(Fault::Fence)]; r.error_count = 1; }), Pass, 25, "refuses on purpose"),
+            (with("PartiallyFailed", |r| { r.errors = vec![problem(Fault::Fence)]; r.error_count = 2; }), Fail, 0, "1 errors"),
             (restore("PartiallyFailed"), Fail, 0, "0 errors"),
-            (
-                RestoreFacts {
-                    results_unreadable: Some("gone".to_owned()),
-                    ..restore("PartiallyFailed")
-                },
-                Fail,
-                0,
-                "could not be read",
-            ),
-            (
-                RestoreFacts {
-                    results_unreadable: Some("gone".to_owned()),
-                    ..restore("Completed")
-                },
-                Pass,
-                20,
-                "could not be read",
-            ),
-            (
-                RestoreFacts {
-                    warnings: vec!["w".to_owned()],
-                    warning_count: 4,
-                    ..restore("Completed")
-                },
-                Pass,
-                21,
-                "4 unexpected warnings: w",
-            ),
-            (
-                RestoreFacts {
-                    warning_count: 400,
-                    ..restore("Completed")
-                },
-                Pass,
-                20,
-                "400 unexpected",
-            ),
+            (with("PartiallyFailed", |r| r.results_unreadable = Some("gone".to_owned())), Fail, 0, "could not be read"),
+            (with("Completed", |r| r.results_unreadable = Some("gone".to_owned())), Pass, 20, "could not be read"),
+            (with("Completed", |r| { r.warnings = vec!["w".to_owned()]; r.warning_count = 4; }), Pass, 21, "4 unexpected warnings: w"),
+            (with("Completed", |r| r.warning_count = 400), Pass, 20, "400 unexpected"),
         ];
         for (restore, status, points, words) in table {
             let level = level(restore.clone());

@@ -150,24 +150,25 @@ fn db_down(facts: &mut Facts) {
     pods(facts).stable = false;
 }
 
-fn stop(reason: Reason) -> Option<Stop> {
-    Some(Stop::new(reason, "it happened"))
+fn stop(reason: Reason) -> Stop {
+    Stop::new(reason, "it happened")
 }
 
 fn nothing_restored(facts: &mut Facts, reason: Reason) {
     *facts = Facts {
         run_id: facts.run_id.clone(),
         run_started: facts.run_started,
-        stop: stop(reason),
+        stop: Some(stop(reason)),
         ..Facts::default()
     };
 }
 
 type Change = fn(&mut Brief, &mut Facts);
+type Row = (&'static str, Change, u32, Outcome, &'static str, [u32; 6], &'static str);
 
 /// What goes wrong; score; result; reason; the points of the six levels; words of the message.
 #[rustfmt::skip]
-const TABLE: &[(&str, Change, u32, Outcome, &str, [u32; 6], &str)] = &[
+const TABLE: &[Row] = &[
     ("nothing", |_, _| {}, 100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "restored and verified on every level"),
     // restoreIntegrity
     ("four unexpected warnings", |_, f| { restore(f).warning_count = 4; restore(f).warnings = vec!["odd".into()]; },
@@ -243,9 +244,9 @@ const TABLE: &[(&str, Change, u32, Outcome, &str, [u32; 6], &str)] = &[
         89, Outcome::Partial, "BackupTooOld", [25, 20, 20, 20, 10, 5], "the backup is 4h0m12s old, sla.maxBackupAge is 4h0m11s"),
     ("a newer backup is unusable", |_, f| f.backup.as_mut().unwrap().newer_unusable = vec![UnusableBackup { name: "shop-2".into(), phase: "Failed".into() }],
         89, Outcome::Partial, "NewerBackupUnusable", [25, 20, 20, 20, 10, 5], "newer backup shop-2 is unusable (Failed)"),
-    ("the deadline, before the RTO", |_, f| f.stop = stop(Reason::DeadlineExceeded),
+    ("the deadline, before the RTO", |_, f| f.stop = Some(stop(Reason::DeadlineExceeded)),
         69, Outcome::Fail, "DeadlineExceeded", [25, 20, 20, 20, 10, 0], "Not judged (DeadlineExceeded): it happened"),
-    ("the deadline, after the RTO", |_, f| { f.stop = stop(Reason::DeadlineExceeded); f.elapsed = Some(secs(1900)); },
+    ("the deadline, after the RTO", |_, f| { f.stop = Some(stop(Reason::DeadlineExceeded)); f.elapsed = Some(secs(1900)); },
         69, Outcome::Fail, "DeadlineExceeded", [25, 20, 20, 20, 10, 0], "Failed (DeadlineExceeded): it happened"),
     // no restore
     ("no backup", |_, f| nothing_restored(f, Reason::BackupNotFound), 0, Outcome::Fail, "BackupNotFound", [0; 6], "Failed (BackupNotFound)"),
@@ -294,7 +295,7 @@ fn trouble_never_pays() {
             Reason::LeaseLost,
         ] {
             let stopped = Facts {
-                stop: stop(reason),
+                stop: Some(stop(reason)),
                 ..facts_one.clone()
             };
             assert!(judge(&brief_one, &stopped).score <= alone, "{first} and then {reason}");
@@ -326,7 +327,7 @@ fn conclusive_is_what_says_something_about_the_backup() {
         (Reason::Interrupted, false),
     ] {
         let facts = Facts {
-            stop: stop(reason),
+            stop: Some(stop(reason)),
             ..good()
         };
         assert_eq!(judge(&brief(), &facts).conclusive, conclusive, "{reason}");
@@ -448,7 +449,7 @@ fn regression_is_a_fall_of_more_than_ten_points_or_a_level_that_passed() {
     assert_eq!(regression(&facts).unwrap().delta, -11);
     facts.previous = Some(previous(90, &["podStartup", "internalHealth"]));
     assert_eq!(regression(&facts).unwrap().levels, ["internalHealth"]);
-    facts.stop = stop(Reason::Interrupted);
+    facts.stop = Some(stop(Reason::Interrupted));
     assert_eq!(regression(&facts), None, "a run that is not judged is not compared");
 }
 
