@@ -1,0 +1,3 @@
+module kymaros.io/testbed/tools
+
+go 1.26.0
