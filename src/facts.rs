@@ -94,7 +94,7 @@ pub struct Facts {
     /// The dependencies that were dialled.
     pub dependencies: Option<Vec<DependencyFact>>,
     /// Names of source namespaces found in restored configuration.
-    pub hardcoded_names: Vec<String>,
+    pub hardcoded_names: Vec<HardcodedFact>,
     /// Phases with their times, in order of their start.
     pub timeline: Vec<TimelineFact>,
     /// From the creation of the Restore to the end of the last check or the last pod's readiness, whichever is later; for a
@@ -374,6 +374,8 @@ pub struct VolumeFacts {
     pub method: Option<String>,
     /// Why the backup holds no data for it.
     pub no_data: Option<String>,
+    /// The backup's list of volumes names the claim; a claim that was never bound is not in it and has no data to lose.
+    pub listed: bool,
     /// Bytes in the backup.
     pub bytes: u64,
     /// Bytes that the provider wrote into the new volume.
@@ -473,6 +475,15 @@ pub struct DependencyFact {
     pub reachable: bool,
     /// The error, if it did not.
     pub message: String,
+}
+
+/// A name of a source namespace found in restored configuration.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct HardcodedFact {
+    /// Where, e.g. `Deployment/web env DB_HOST`.
+    pub object: String,
+    /// The name, e.g. `db.shop.svc.cluster.local`.
+    pub name: String,
 }
 
 /// One phase of the run.

@@ -6,5 +6,13 @@
 //! admit ─► plan ─► fence ─► restore ─► observe ─► check ─► judge ─► report ─► clean up ─► prune
 //! ```
 
+pub mod api;
+pub mod build;
+pub mod clock;
 pub mod facts;
+pub mod judge;
+pub mod logging;
 pub mod names;
+pub mod probe;
+pub mod settings;
+pub mod velero;

@@ -1,0 +1,262 @@
+//! The `NetworkPolicies` of a sandbox: nothing in and nothing out, and then what has to be.
+//!
+//! Policies only ever add up, so each of these allows one thing, and whatever the backup brings along can allow nothing more:
+//! admission empties it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::networking::v1::{
+    IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
+    NetworkPolicySpec,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::{Owner, sandbox::inside};
+use crate::api::{Dns, NetworkIsolation, Sandbox};
+use crate::names::{APP, MANAGED_BY, label};
+
+/// Set by the API server on every namespace, and by nobody else.
+const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+/// The two directions.
+const INGRESS: &str = "Ingress";
+const EGRESS: &str = "Egress";
+
+/// All policies of one sandbox.
+pub fn policies(sandbox: &str, owner: &Owner, settings: &Sandbox, runner_namespace: &str) -> Vec<NetworkPolicy> {
+    let neighbours = vec![neighbours(settings.network_isolation, owner)];
+    let runner = vec![NetworkPolicyPeer {
+        namespace_selector: Some(labels([(NAMESPACE_NAME, runner_namespace)])),
+        pod_selector: Some(labels([(label::APP_NAME, APP)])),
+        ..NetworkPolicyPeer::default()
+    }];
+    [
+        (
+            "kymaros-deny-all",
+            NetworkPolicySpec {
+                policy_types: types(&[INGRESS, EGRESS]),
+                ..NetworkPolicySpec::default()
+            },
+        ),
+        (
+            "kymaros-neighbours",
+            NetworkPolicySpec {
+                policy_types: types(&[INGRESS, EGRESS]),
+                ingress: Some(vec![from(neighbours.clone())]),
+                egress: Some(vec![to(neighbours, None)]),
+                ..NetworkPolicySpec::default()
+            },
+        ),
+        (
+            "kymaros-dns",
+            NetworkPolicySpec {
+                policy_types: types(&[EGRESS]),
+                egress: Some(vec![to(dns_peers(&settings.dns), Some(dns_ports(&settings.dns)))]),
+                ..NetworkPolicySpec::default()
+            },
+        ),
+        (
+            "kymaros-runner",
+            NetworkPolicySpec {
+                policy_types: types(&[INGRESS]),
+                ingress: Some(vec![from(runner)]),
+                ..NetworkPolicySpec::default()
+            },
+        ),
+    ]
+    .into_iter()
+    .map(|(name, spec)| NetworkPolicy {
+        metadata: inside(sandbox, name, owner),
+        spec: Some(NetworkPolicySpec {
+            // Every pod of the sandbox.
+            pod_selector: Some(LabelSelector::default()),
+            ..spec
+        }),
+    })
+    .collect()
+}
+
+/// The pods that a restored pod may talk to and be talked to by.
+fn neighbours(isolation: NetworkIsolation, owner: &Owner) -> NetworkPolicyPeer {
+    let namespaces = match isolation {
+        // Without a selector of namespaces a peer is in the policy's own.
+        NetworkIsolation::Strict => None,
+        NetworkIsolation::Group => Some(labels([(label::MANAGED_BY, MANAGED_BY), (label::RUN, &owner.run_id)])),
+    };
+    NetworkPolicyPeer {
+        namespace_selector: namespaces,
+        pod_selector: Some(LabelSelector::default()),
+        ..NetworkPolicyPeer::default()
+    }
+}
+
+fn dns_peers(dns: &Dns) -> Vec<NetworkPolicyPeer> {
+    let pods = NetworkPolicyPeer {
+        namespace_selector: Some(labels([(NAMESPACE_NAME, &dns.namespace)])),
+        pod_selector: Some(LabelSelector {
+            match_labels: Some(dns.pod_selector.clone()),
+            ..LabelSelector::default()
+        }),
+        ..NetworkPolicyPeer::default()
+    };
+    let addresses = dns.cidr.as_ref().map(|cidr| NetworkPolicyPeer {
+        ip_block: Some(IPBlock {
+            cidr: cidr.clone(),
+            ..IPBlock::default()
+        }),
+        ..NetworkPolicyPeer::default()
+    });
+    std::iter::once(pods).chain(addresses).collect()
+}
+
+fn dns_ports(dns: &Dns) -> Vec<NetworkPolicyPort> {
+    let both = |port: &u16| {
+        ["UDP", "TCP"].map(|protocol| NetworkPolicyPort {
+            protocol: Some(protocol.to_owned()),
+            port: Some(IntOrString::Int(i32::from(*port))),
+            ..NetworkPolicyPort::default()
+        })
+    };
+    dns.ports.iter().flat_map(both).collect()
+}
+
+fn labels<const N: usize>(pairs: [(&str, &str); N]) -> LabelSelector {
+    LabelSelector {
+        match_labels: Some(BTreeMap::from(pairs.map(|(k, v)| (k.to_owned(), v.to_owned())))),
+        ..LabelSelector::default()
+    }
+}
+
+fn types(directions: &[&str]) -> Option<Vec<String>> {
+    Some(directions.iter().map(|&d| d.to_owned()).collect())
+}
+
+fn from(peers: Vec<NetworkPolicyPeer>) -> NetworkPolicyIngressRule {
+    NetworkPolicyIngressRule {
+        from: Some(peers),
+        ports: None,
+    }
+}
+
+fn to(peers: Vec<NetworkPolicyPeer>, ports: Option<Vec<NetworkPolicyPort>>) -> NetworkPolicyEgressRule {
+    NetworkPolicyEgressRule { to: Some(peers), ports }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn built(settings: &Sandbox) -> Vec<Value> {
+        let owner = Owner {
+            test: "shop".to_owned(),
+            test_uid: "u-1".to_owned(),
+            run_id: "abc123".to_owned(),
+        };
+        policies("shop-kymaros-abc123", &owner, settings, "kymaros-system")
+            .iter()
+            .map(|policy| serde_json::to_value(policy).unwrap())
+            .collect()
+    }
+
+    fn named<'a>(policies: &'a [Value], name: &str) -> &'a Value {
+        &policies.iter().find(|p| p["metadata"]["name"] == name).unwrap()["spec"]
+    }
+
+    #[test]
+    fn every_policy_is_about_every_pod_and_the_first_allows_nothing() {
+        let policies = built(&Sandbox::default());
+        assert!(policies.iter().all(|p| p["spec"]["podSelector"] == json!({})));
+        assert!(
+            policies
+                .iter()
+                .all(|p| p["metadata"]["namespace"] == "shop-kymaros-abc123")
+        );
+        let deny = named(&policies, "kymaros-deny-all");
+        assert_eq!(deny["policyTypes"], json!(["Ingress", "Egress"]));
+        assert!(deny.get("ingress").is_none() && deny.get("egress").is_none());
+    }
+
+    #[test]
+    fn no_rule_leaves_its_peers_open() {
+        for isolation in [NetworkIsolation::Strict, NetworkIsolation::Group] {
+            let settings = Sandbox {
+                network_isolation: isolation,
+                ..Sandbox::default()
+            };
+            for policy in built(&settings) {
+                let spec = &policy["spec"];
+                for (rules, peers) in [("ingress", "from"), ("egress", "to")] {
+                    for rule in spec[rules].as_array().into_iter().flatten() {
+                        let peers = rule[peers].as_array().unwrap();
+                        assert!(!peers.is_empty(), "{policy}");
+                        let open = |p: &Value| p["namespaceSelector"] == json!({});
+                        assert!(!peers.iter().any(open), "{policy}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn strict_is_the_sandbox_and_group_is_the_run() {
+        let strict = built(&Sandbox::default());
+        let peer = json!([{"podSelector": {}}]);
+        let neighbours = named(&strict, "kymaros-neighbours");
+        assert_eq!(neighbours["ingress"], json!([{ "from": peer }]));
+        assert_eq!(neighbours["egress"], json!([{ "to": peer }]));
+
+        let group = built(&Sandbox {
+            network_isolation: NetworkIsolation::Group,
+            ..Sandbox::default()
+        });
+        assert_eq!(
+            named(&group, "kymaros-neighbours")["egress"],
+            json!([{"to": [{
+                "namespaceSelector": {"matchLabels": {"kymaros.io/managed-by": "kymaros", "kymaros.io/run": "abc123"}},
+                "podSelector": {},
+            }]}])
+        );
+    }
+
+    #[test]
+    fn dns_is_where_the_test_says() {
+        assert_eq!(
+            named(&built(&Sandbox::default()), "kymaros-dns")["egress"],
+            json!([{
+                "to": [{
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+                    "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+                }],
+                "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
+            }])
+        );
+        let cached = built(&Sandbox {
+            dns: Dns {
+                cidr: Some("169.254.20.10/32".to_owned()),
+                ports: vec![53, 5353],
+                ..Dns::default()
+            },
+            ..Sandbox::default()
+        });
+        let rule = &named(&cached, "kymaros-dns")["egress"][0];
+        assert_eq!(rule["to"][1], json!({"ipBlock": {"cidr": "169.254.20.10/32"}}));
+        assert_eq!(rule["ports"].as_array().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn only_the_runners_own_pods_come_in_from_outside() {
+        assert_eq!(
+            named(&built(&Sandbox::default()), "kymaros-runner"),
+            &json!({
+                "podSelector": {},
+                "policyTypes": ["Ingress"],
+                "ingress": [{"from": [{
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kymaros-system"}},
+                    "podSelector": {"matchLabels": {"app.kubernetes.io/name": "kymaros-runner"}},
+                }]}],
+            })
+        );
+    }
+}

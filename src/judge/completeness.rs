@@ -1,0 +1,280 @@
+//! Level 2: is everything that the backup holds in the sandbox, and has every claim its data?
+//!
+//! Counted by identity: an object too many hides no object that is missing.
+
+use std::collections::BTreeMap;
+
+use crate::facts::{Brief, Facts, Fault, KindFacts, ProviderProblem, VolumeFacts};
+use crate::judge::level::{Level, first_few, name_in, share, weight::COMPLETENESS};
+
+/// Kinds that run pods; they are what `tested` lists.
+pub const WORKLOADS: [(&str, &str); 6] = [
+    ("apps", "Deployment"),
+    ("apps", "StatefulSet"),
+    ("apps", "DaemonSet"),
+    ("batch", "CronJob"),
+    ("apps", "ReplicaSet"),
+    ("", "ReplicationController"),
+];
+
+/// An object of the backup that is not in the sandbox, or a claim without its data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Missing {
+    /// `Kind/name`, with `<source>/` in front where there are several sources.
+    pub object: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What became of a claim's data.
+#[derive(Clone, Debug, PartialEq)]
+pub enum VolumeState {
+    /// All of it is back.
+    Restored,
+    /// The backup holds the volume and there was nothing in it.
+    Empty,
+    /// The backup holds no data for the claim.
+    NoData(String),
+    /// The backup holds data that is not (all) back.
+    NotRestored(String),
+    /// Nobody uses the claim, so there is nothing to see.
+    NotTested(String),
+}
+
+/// Number of objects expected and there, of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Count {
+    /// There.
+    pub present: usize,
+    /// Expected.
+    pub expected: usize,
+}
+
+/// Everything the level found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Completeness {
+    /// The verdict.
+    pub level: Level,
+    /// Missing objects and claims without data.
+    pub missing: Vec<Missing>,
+    /// Each claim of the backup with its state.
+    pub volumes: Vec<(VolumeFacts, VolumeState)>,
+}
+
+/// Judges the objects and volumes.
+pub fn judge(brief: &Brief, facts: &Facts) -> Completeness {
+    let nothing = |level| Completeness {
+        level,
+        missing: Vec::new(),
+        volumes: Vec::new(),
+    };
+    let Some(restore) = &facts.restore else {
+        return nothing(Level::skip("Skipped: no restore was made"));
+    };
+    let looked_at = |o: &&crate::facts::ObjectFacts| {
+        o.kinds
+            .iter()
+            .all(|k| k.present.is_some() || k.unlisted.is_some() || k.expected.is_empty())
+    };
+    let Some(objects) = facts.objects.as_ref().filter(looked_at) else {
+        return nothing(Level::skip(
+            "Skipped: the run ended before the sandbox was looked through",
+        ));
+    };
+
+    let mut tally = Tally::default();
+    let mut tested = Vec::new();
+    let mut not_tested = Vec::new();
+    for kind in &objects.kinds {
+        let named = |name: &str| name_in(brief, &kind.source, &format!("{}/{name}", kind.kind));
+        for name in kind
+            .expected
+            .iter()
+            .filter(|name| !refused_on_purpose(facts, kind, name))
+        {
+            match absent(kind, name, &restore.errors) {
+                None => tally.there(),
+                Some(reason) => tally.missing(named(name), reason),
+            }
+        }
+        if WORKLOADS.contains(&(kind.group.as_str(), kind.kind.as_str())) {
+            tested.extend(kind.expected.iter().map(|n| named(n)));
+        }
+        not_tested.extend(
+            kind.not_tested
+                .iter()
+                .map(|n| format!("{} ({})", named(&n.name), n.reason)),
+        );
+    }
+
+    let mut volumes = Vec::new();
+    for volume in &facts.volumes {
+        let claim = name_in(
+            brief,
+            &volume.source,
+            &format!("PersistentVolumeClaim/{}", volume.claim),
+        );
+        let state = state(volume);
+        match &state {
+            VolumeState::NoData(why) => tally.replace(&claim, format!("no data in the backup: {why}")),
+            VolumeState::NotRestored(why) => tally.replace(&claim, why.clone()),
+            VolumeState::NotTested(why) => not_tested.push(format!("{claim} ({why})")),
+            VolumeState::Restored | VolumeState::Empty => {}
+        }
+        volumes.push((volume.clone(), state));
+    }
+
+    Completeness {
+        level: level(&tally, brief).tested(tested).not_tested(not_tested),
+        missing: tally.missing,
+        volumes,
+    }
+}
+
+/// Expected objects, and those that are missing.
+#[derive(Default)]
+struct Tally {
+    expected: usize,
+    missing: Vec<Missing>,
+}
+
+impl Tally {
+    fn there(&mut self) {
+        self.expected += 1;
+    }
+
+    fn missing(&mut self, object: String, reason: String) {
+        self.expected += 1;
+        self.missing.push(Missing { object, reason });
+    }
+
+    /// A claim that is there without its data counts as missing; one that is not there is counted already.
+    fn replace(&mut self, object: &str, reason: String) {
+        if !self.missing.iter().any(|m| m.object == object) {
+            self.missing.push(Missing {
+                object: object.to_owned(),
+                reason,
+            });
+        }
+    }
+}
+
+fn level(tally: &Tally, brief: &Brief) -> Level {
+    let partial = if brief.partial_restore {
+        "; only what spec.backupSource.labelSelector selects was restored, so this says nothing of the rest"
+    } else {
+        ""
+    };
+    // Claims without data are among the expected objects, so this cannot fall below nothing but for an odd list of the provider's.
+    let present = tally.expected.saturating_sub(tally.missing.len());
+    if tally.missing.is_empty() {
+        return Level::pass(
+            COMPLETENESS,
+            format!("All expected resources found in sandbox{partial}"),
+        );
+    }
+    let texts: Vec<String> = tally
+        .missing
+        .iter()
+        .map(|m| format!("{}: {}", m.object, m.reason))
+        .collect();
+    let detail = format!(
+        "{present}/{} expected resources found in sandbox; missing: {}{partial}",
+        tally.expected,
+        first_few(&texts, 3)
+    );
+    // A list of volumes that names claims the list of resources does not must not earn full marks either.
+    let points = share(COMPLETENESS, present, tally.expected).min(COMPLETENESS - 1);
+    Level::fail(points, detail)
+}
+
+/// Why an expected object is not there; `None` if it is.
+fn absent(kind: &KindFacts, name: &str, errors: &[ProviderProblem]) -> Option<String> {
+    let of_object = |e: &&ProviderProblem| {
+        e.resource.as_deref() == Some(kind.resource.as_str())
+            && e.source.as_deref() == Some(kind.source.as_str())
+            && e.name.as_deref() == Some(name)
+    };
+    let Some(present) = &kind.present else {
+        return Some(kind.unlisted.clone().unwrap_or_else(|| "not looked for".to_owned()));
+    };
+    if kind.vanished.iter().any(|v| v == name) {
+        return Some("restored, then vanished during the run".to_owned());
+    }
+    if present.iter().any(|p| p == name) {
+        return None;
+    }
+    if let Some(error) = errors.iter().find(of_object) {
+        return Some(error.message.clone());
+    }
+    if kind.created.contains(name) {
+        return Some("created, then vanished".to_owned());
+    }
+    Some("never attempted by the provider".to_owned())
+}
+
+/// Is this expected object held by our own policies? Then it is neither expected nor missing.
+pub fn refused_on_purpose(facts: &Facts, kind: &KindFacts, name: &str) -> bool {
+    facts.restore.iter().flat_map(|r| &r.errors).any(|e| {
+        e.fault == Fault::Fence
+            && e.resource.as_deref() == Some(kind.resource.as_str())
+            && e.source.as_deref() == Some(kind.source.as_str())
+            && e.name.as_deref() == Some(name)
+    })
+}
+
+/// What became of a claim's data: "bound" says nothing about it, only the provider's own record of the new volume does.
+pub fn state(volume: &VolumeFacts) -> VolumeState {
+    let unused = !volume.mounted && volume.claim_phase.as_deref() == Some("Pending") && volume.waits_for_consumer;
+    if let Some(why) = &volume.no_data {
+        if !volume.listed && unused {
+            return VolumeState::NotTested(
+                "it was not bound when the backup was made, and nobody mounts it".to_owned(),
+            );
+        }
+        return VolumeState::NoData(why.clone());
+    }
+    if volume.mounted && volume.claim_phase.as_deref() != Some("Bound") {
+        let phase = volume.claim_phase.as_deref().unwrap_or("missing");
+        return VolumeState::NotRestored(format!("a pod mounts it, but the claim is {phase}"));
+    }
+    match volume.restore_phase.as_deref() {
+        Some("Completed") if volume.restored_bytes < volume.bytes => VolumeState::NotRestored(format!(
+            "only {} of {} bytes were restored",
+            volume.restored_bytes, volume.bytes
+        )),
+        Some("Completed") if volume.bytes == 0 => VolumeState::Empty,
+        Some("Completed") => VolumeState::Restored,
+        Some(phase) => {
+            let message = volume.restore_message.as_deref().unwrap_or("no reason given");
+            VolumeState::NotRestored(format!("its volume restore ended {phase}: {message}"))
+        }
+        None if volume.method.as_deref() == Some("CSISnapshot") && volume.claim_phase.as_deref() == Some("Bound") => {
+            VolumeState::NotTested(
+                "its volume was made from a snapshot, of whose content the provider reports nothing".to_owned(),
+            )
+        }
+        None => VolumeState::NotRestored("the provider restored no volume for it".to_owned()),
+    }
+}
+
+/// Expected and present objects by kind, with held custom resources counted as the report's `customResources` wants it.
+pub fn counts(facts: &Facts) -> BTreeMap<(String, String, bool), Count> {
+    let mut counts: BTreeMap<(String, String, bool), Count> = BTreeMap::new();
+    for kind in facts.objects.iter().flat_map(|o| &o.kinds) {
+        let held = if kind.custom { kind.held.len() } else { 0 };
+        if kind.expected.len() + held == 0 {
+            continue;
+        }
+        let count = counts
+            .entry((kind.group.clone(), kind.kind.clone(), kind.custom))
+            .or_default();
+        count.expected += kind.expected.len() + held;
+        count.present += kind
+            .expected
+            .iter()
+            .filter(|name| absent(kind, name, &[]).is_none())
+            .count();
+    }
+    counts
+}

@@ -1,0 +1,320 @@
+//! The verdict: `(Brief, Facts) → Verdict`, pure. It cannot fetch, wait or read the clock.
+//!
+//! Each level has a file of its own; this one adds their points up, caps the sum so that a score cannot hide a failure, and
+//! says in one sentence why and what next. [`status`] puts it all into the report's form.
+
+pub mod completeness;
+pub mod cross_namespace_deps;
+pub mod internal_health;
+pub mod level;
+pub mod pod_startup;
+pub mod restore_integrity;
+pub mod rto_compliance;
+pub mod status;
+
+use crate::api::{Duration, Outcome};
+use crate::facts::{Brief, Facts, Fault, Isolation, Reason, Status, Stop};
+use completeness::Completeness;
+use level::{Level, first_few, seconds, short, weight};
+
+/// A score from here on is a pass.
+pub const PASS: u32 = 90;
+/// A score from here on is partial, below it a fail.
+pub const PARTIAL: u32 = 70;
+
+/// The whole verdict of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// 0 to 100.
+    pub score: u32,
+    /// What the score comes to.
+    pub outcome: Outcome,
+    /// The cap that lowered the score, and why it applies.
+    pub cap: Option<(u32, String)>,
+    /// The six levels in their order, with the weight of each.
+    pub levels: [(&'static str, u32, Level); 6],
+    /// What completeness found besides its level.
+    pub completeness: Completeness,
+    /// Why the run ended early, with what follows from the facts taken in.
+    pub stop: Option<Stop>,
+    /// The run says something about the backup.
+    pub conclusive: bool,
+    /// One word: why the verdict is what it is.
+    pub reason: String,
+    /// One sentence: why, and what next.
+    pub message: String,
+    /// The age of the backup is within `sla.maxBackupAge`; `None` without a target or a backup.
+    pub fresh: Option<bool>,
+    /// `backup.age` and `rpo.measured`; `None` without a backup.
+    pub age: Option<std::time::Duration>,
+}
+
+/// Judges a run.
+pub fn judge(brief: &Brief, facts: &Facts) -> Verdict {
+    let stop = effective_stop(brief, facts);
+    let facts = &Facts {
+        stop: stop.clone(),
+        ..facts.clone()
+    };
+    let integrity = restore_integrity::judge(facts);
+    let completeness = completeness::judge(brief, facts);
+    let startup = pod_startup::judge(brief, facts);
+    let health = internal_health::judge(brief, facts);
+    let deps = cross_namespace_deps::judge(brief, facts, startup.status);
+    let critical_failed = internal_health::critical_failed(brief, facts);
+    let recovered = rto_compliance::recovered(facts, integrity.status, startup.status, critical_failed);
+    let rto = rto_compliance::judge(brief, facts, recovered);
+    let levels = [
+        ("restoreIntegrity", weight::RESTORE_INTEGRITY, integrity),
+        ("completeness", weight::COMPLETENESS, completeness.level.clone()),
+        ("podStartup", weight::POD_STARTUP, startup),
+        ("internalHealth", weight::INTERNAL_HEALTH, health),
+        ("crossNamespaceDeps", weight::CROSS_NAMESPACE_DEPS, deps),
+        ("rtoCompliance", weight::RTO_COMPLIANCE, rto),
+    ];
+
+    let age = age(facts);
+    let fresh = age.zip(brief.max_backup_age).map(|(age, target)| age <= target);
+    let conclusive = stop.as_ref().is_none_or(|s| s.reason.is_conclusive());
+    let sum: u32 = if facts.restore.is_some() {
+        levels.iter().map(|(_, _, l)| l.points).sum()
+    } else {
+        0
+    };
+    let cap = cap(facts, &levels, conclusive, fresh).filter(|(value, _)| *value < sum);
+    let score = cap.as_ref().map_or(sum, |(value, _)| sum.min(*value));
+    let outcome = match score {
+        PASS.. => Outcome::Pass,
+        PARTIAL.. => Outcome::Partial,
+        _ => Outcome::Fail,
+    };
+    let reason = reason(stop.as_ref(), &levels, outcome, fresh);
+    let mut verdict = Verdict {
+        score,
+        outcome,
+        cap,
+        levels,
+        completeness,
+        stop,
+        conclusive,
+        reason,
+        message: String::new(),
+        fresh,
+        age,
+    };
+    verdict.message = message(brief, facts, &verdict);
+    verdict
+}
+
+/// Why the run ended early, or why it says nothing about the backup although it did not.
+fn effective_stop(brief: &Brief, facts: &Facts) -> Option<Stop> {
+    if let Some(stop) = &facts.stop {
+        let rto_missed = brief
+            .max_rto
+            .zip(facts.elapsed)
+            .is_some_and(|(target, elapsed)| seconds(elapsed) > target);
+        // Too late is too late, whatever would have come after.
+        let late = stop.reason == Reason::DeadlineExceeded && facts.restore.is_some() && rto_missed;
+        let reason = if late { Reason::DeadlineAfterRto } else { stop.reason };
+        return Some(Stop::new(reason, stop.message.clone()));
+    }
+    let restore = facts.restore.as_ref()?;
+    let of = |fault: Fault| {
+        let text = |e: &crate::facts::ProviderProblem| {
+            format!(
+                "{}{}",
+                e.object.as_ref().map(|o| format!("{o}: ")).unwrap_or_default(),
+                e.message
+            )
+        };
+        let in_restore: Vec<String> = restore.errors.iter().filter(|e| e.fault == fault).map(text).collect();
+        let pods = facts
+            .pods
+            .iter()
+            .flat_map(|p| &p.failures)
+            .filter(|f| f.fault == fault)
+            .map(|f| f.cause.clone());
+        in_restore.into_iter().chain(pods).collect::<Vec<_>>()
+    };
+    let provider = of(Fault::Provider);
+    if !provider.is_empty() {
+        let message = format!("the backup provider or its storage failed: {}", first_few(&provider, 2));
+        return Some(Stop::new(Reason::ProviderUnavailable, message));
+    }
+    let room = of(Fault::Sandbox);
+    if !room.is_empty() {
+        let message = format!(
+            "the sandbox has no room for the application ({}); give sandbox.resourceQuota or the nodes more",
+            first_few(&room, 2)
+        );
+        return Some(Stop::new(Reason::SandboxDenied, message));
+    }
+    let refused = of(Fault::PodSecurity);
+    if !refused.is_empty() {
+        let message = format!(
+            "Pod Security refuses pods of the application ({}); set sandbox.podSecurity: privileged if that is acceptable",
+            first_few(&refused, 2)
+        );
+        return Some(Stop::new(Reason::SandboxDenied, message));
+    }
+    None
+}
+
+/// `startedAt` less the provider's own start of the backup, in whole seconds; a clock that is off gives 0, not a negative age.
+fn age(facts: &Facts) -> Option<std::time::Duration> {
+    let backup_started = facts.backup.as_ref()?.started_at?;
+    let seconds = (status::started_at(facts) - backup_started).num_seconds();
+    Some(std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+type Levels = [(&'static str, u32, Level); 6];
+
+/// The lowest cap that applies, with its reason.
+fn cap(facts: &Facts, levels: &Levels, conclusive: bool, fresh: Option<bool>) -> Option<(u32, String)> {
+    facts.restore.as_ref()?;
+    if let Some(stop) = &facts.stop {
+        let words = if conclusive {
+            "ended before everything was tested"
+        } else {
+            "says nothing about the backup"
+        };
+        return Some((PARTIAL - 1, format!("the run {words} ({})", stop.reason)));
+    }
+    let (_, _, integrity) = &levels[0];
+    if integrity.status != Status::Pass {
+        return Some((PARTIAL - 1, "restoreIntegrity did not pass".to_owned()));
+    }
+    let failed: Vec<&str> = levels
+        .iter()
+        .filter(|(_, _, l)| l.status == Status::Fail)
+        .map(|(name, _, _)| *name)
+        .collect();
+    if !failed.is_empty() {
+        return Some((PASS - 1, format!("failed: {}", failed.join(", "))));
+    }
+    if fresh == Some(false) {
+        return Some((PASS - 1, "the backup is older than sla.maxBackupAge".to_owned()));
+    }
+    let newer = facts.backup.as_ref().and_then(|b| b.newer_unusable.first())?;
+    Some((
+        PASS - 1,
+        format!("the newer backup {} is unusable ({})", newer.name, newer.phase),
+    ))
+}
+
+fn reason(stop: Option<&Stop>, levels: &Levels, outcome: Outcome, fresh: Option<bool>) -> String {
+    if let Some(stop) = stop {
+        return stop.reason.to_string();
+    }
+    if let Some((name, _, _)) = levels.iter().find(|(_, _, l)| l.status == Status::Fail) {
+        let mut letters = name.chars();
+        let first = letters.next().map(|c| c.to_ascii_uppercase()).into_iter();
+        return first.chain(letters).chain("Failed".chars()).collect();
+    }
+    if fresh == Some(false) {
+        return "BackupTooOld".to_owned();
+    }
+    match outcome {
+        Outcome::Pass => "Passed".to_owned(),
+        _ if levels.iter().any(|(_, _, l)| l.status == Status::Skip) => "NotFullyTested".to_owned(),
+        _ => "NewerBackupUnusable".to_owned(),
+    }
+}
+
+/// One sentence: why the verdict is what it is, and what next.
+fn message(brief: &Brief, facts: &Facts, verdict: &Verdict) -> String {
+    let mut parts = Vec::new();
+    if let Some(stop) = &facts.stop {
+        let head = if verdict.conclusive { "Failed" } else { "Not judged" };
+        parts.push(format!("{head} ({}): {}", stop.reason, stop.message));
+    } else {
+        parts.push(scored(verdict));
+    }
+    if let (Some(false), Some(age), Some(target)) = (verdict.fresh, verdict.age, brief.max_backup_age) {
+        parts.push(format!(
+            "the backup is {} old, sla.maxBackupAge is {}",
+            Duration::from(age),
+            short(target)
+        ));
+    }
+    if let Some(newer) = facts.backup.as_ref().and_then(|b| b.newer_unusable.first()) {
+        parts.push(format!("newer backup {} is unusable ({})", newer.name, newer.phase));
+    }
+    if let Some(partial) = facts.backup.as_ref().and_then(|b| b.partial.as_ref()) {
+        parts.push(format!("the backup is partial: {partial}"));
+    }
+    match &facts.isolation {
+        Isolation::NotTested(why) if facts.restore.is_some() => {
+            parts.push(format!("the sandbox's isolation was not tested: {why}"));
+        }
+        Isolation::Breached(what) if facts.restore.is_some() => {
+            parts.push(format!("the sandbox was not isolated: {what}"));
+        }
+        _ => {}
+    }
+    let held = held_custom_kinds(facts);
+    if !held.is_empty() {
+        parts.push(format!(
+            "custom resources were held back; let them in with restore.customResources: [{}]",
+            held.join(", ")
+        ));
+    }
+    if !brief.not_served.is_empty() {
+        parts.push(format!(
+            "set, but not acted on by this version: {}",
+            brief.not_served.join(", ")
+        ));
+    }
+    parts.extend(facts.notes.iter().cloned());
+    parts.join("; ")
+}
+
+fn scored(verdict: &Verdict) -> String {
+    let score = verdict.score;
+    let failed: Vec<String> = verdict
+        .levels
+        .iter()
+        .filter(|(_, _, l)| l.status == Status::Fail)
+        .map(|(name, _, l)| format!("{name}: {}", l.detail))
+        .collect();
+    if !failed.is_empty() {
+        return format!("{score}: {}", first_few(&failed, 2));
+    }
+    let skipped: Vec<&(&str, u32, Level)> = verdict
+        .levels
+        .iter()
+        .filter(|(_, _, l)| l.status == Status::Skip)
+        .collect();
+    if !skipped.is_empty() {
+        let points: u32 = skipped.iter().map(|(_, weight, _)| weight).sum();
+        let names: Vec<String> = skipped
+            .iter()
+            .map(|(name, _, l)| format!("{name}: {}", l.detail))
+            .collect();
+        return format!("{score}: {points} points not tested ({})", names.join("; "));
+    }
+    let (_, weight, integrity) = &verdict.levels[0];
+    if integrity.points < *weight {
+        return format!("{score}: {}", integrity.detail);
+    }
+    match &verdict.cap {
+        Some((_, why)) => format!("{score}: restored and verified, but {why}"),
+        None => format!("{score}: restored and verified on every level"),
+    }
+}
+
+/// Groups or kinds that were held only because nobody let them in.
+fn held_custom_kinds(facts: &Facts) -> Vec<String> {
+    let opt_in = |k: &&crate::facts::KindFacts| k.custom && k.held.iter().any(|h| h.rule == CUSTOM_RESOURCE_RULE);
+    let kinds = facts.objects.iter().flat_map(|o| &o.kinds).filter(opt_in);
+    let mut names: Vec<String> = kinds.map(|k| format!("{}.{}", k.kind, k.group)).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The rule by which custom resources are held that `restore.customResources` could let in.
+pub const CUSTOM_RESOURCE_RULE: &str = "custom resource";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! Level 3: did everything that should run become ready, and stay so?
+
+use crate::api::Duration;
+use crate::facts::{Brief, Facts, KindFacts, PodFacts, WorkloadFacts};
+use crate::judge::level::{Level, first_few, name_in, seconds, share, weight::POD_STARTUP};
+
+/// Judges the pods.
+pub fn judge(brief: &Brief, facts: &Facts) -> Level {
+    if facts.restore.is_none() {
+        return Level::skip("Skipped: no restore was made");
+    }
+    let Some(pods) = &facts.pods else {
+        return Level::skip("Skipped: the run ended before the pods were looked at");
+    };
+    let lost = lost_workloads(brief, facts);
+    let (up, down): (Vec<&WorkloadFacts>, Vec<&WorkloadFacts>) =
+        pods.workloads.iter().partition(|w| w.ready >= w.desired);
+    let failed = failed_names(brief, pods);
+    let held = pods
+        .held
+        .iter()
+        .map(|name| format!("{name} (refused by the sandbox's rules)"));
+    let not_tested: Vec<String> = failed.iter().cloned().chain(lost.iter().cloned()).chain(held).collect();
+    let tested = up
+        .iter()
+        .filter(|w| w.desired > 0)
+        .map(|w| name_in(brief, &w.source, &w.name))
+        .collect();
+
+    let desired = pods.workloads.iter().map(|w| w.desired as usize).sum::<usize>() + lost.len();
+    let mut ready = pods
+        .workloads
+        .iter()
+        .map(|w| w.ready.min(w.desired) as usize)
+        .sum::<usize>();
+    if desired == 0 && pods.failures.is_empty() {
+        let level = if pods.held.is_empty() {
+            Level::pass(POD_STARTUP, "No workloads in the backup that should run")
+        } else {
+            Level::skip("Skipped: every pod is refused by the sandbox's rules")
+        };
+        return level.not_tested(not_tested);
+    }
+    // A pod that fell back, or one that belongs to no workload, counts against the workloads that look ready.
+    if down.is_empty() {
+        ready = ready.saturating_sub(failed.len());
+    }
+    let good = ready == desired && lost.is_empty() && pods.failures.is_empty() && pods.stable;
+    let level = if good {
+        let within = pods.ready_after.unwrap_or(pods.waited);
+        Level::pass(
+            POD_STARTUP,
+            format!(
+                "All pods reached Ready state within {}",
+                Duration::from(seconds(within))
+            ),
+        )
+    } else {
+        Level::fail(
+            share(POD_STARTUP, ready, desired).min(POD_STARTUP - 1),
+            detail(facts, pods, &lost, ready, desired),
+        )
+    };
+    level.tested(tested).not_tested(not_tested)
+}
+
+fn detail(facts: &Facts, pods: &PodFacts, lost: &[String], ready: usize, desired: usize) -> String {
+    let causes: Vec<String> = pods
+        .failures
+        .iter()
+        .map(|f| f.cause.clone())
+        .chain(lost.iter().map(|l| format!("{l} was not restored")))
+        .collect();
+    let how_long = Duration::from(seconds(pods.waited));
+    let end = match (&facts.stop, pods.certain) {
+        (Some(_), _) => format!(" when the run ended after {how_long}"),
+        (None, true) => format!(", and waiting longer than {how_long} cannot help"),
+        (None, false) => format!(" after {how_long}"),
+    };
+    let head = format!("{ready}/{desired} pods ready{end}");
+    if causes.is_empty() {
+        return format!("{head}; a pod did not stay ready");
+    }
+    format!("{head}: {}", first_few(&causes, 3))
+}
+
+fn failed_names(brief: &Brief, pods: &PodFacts) -> Vec<String> {
+    let mut names: Vec<String> = pods
+        .failures
+        .iter()
+        .map(|f| name_in(brief, &f.source, &f.name))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Workloads of the backup that are not in the sandbox: they want pods that nobody asks for.
+fn lost_workloads(brief: &Brief, facts: &Facts) -> Vec<String> {
+    let runs_pods = |k: &&KindFacts| {
+        k.group == "apps"
+            && matches!(
+                k.kind.as_str(),
+                "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet"
+            )
+    };
+    let mut lost = Vec::new();
+    for kind in facts.objects.iter().flat_map(|o| &o.kinds).filter(runs_pods) {
+        let gone =
+            |name: &&String| kind.present.as_ref().is_some_and(|p| !p.contains(name)) || kind.vanished.contains(name);
+        let names = kind.expected.iter().filter(gone);
+        lost.extend(names.map(|name| name_in(brief, &kind.source, &format!("{}/{name}", kind.kind))));
+    }
+    lost
+}

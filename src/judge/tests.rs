@@ -1,0 +1,484 @@
+//! The verdict as a table: a run where all is well, one thing that goes wrong, and what it must cost.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::*;
+use crate::facts::*;
+
+fn time(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_710_471_612 + seconds, 0).unwrap()
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(super) fn brief() -> Brief {
+    let check = |name: &str, critical| CheckBrief {
+        name: name.to_owned(),
+        critical,
+    };
+    Brief {
+        test: "shop-nightly".to_owned(),
+        sources: vec!["shop".to_owned()],
+        checks: Some(vec![check("db-ready", true), check("web", false)]),
+        max_rto: Some(secs(1800)),
+        pod_startup_timeout: secs(600),
+        stable_for: secs(15),
+        isolation_required: true,
+        ..Brief::default()
+    }
+}
+
+fn kind(group: &str, kind: &str, resource: &str, names: &[&str]) -> KindFacts {
+    let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+    KindFacts {
+        source: "shop".to_owned(),
+        group: group.to_owned(),
+        kind: kind.to_owned(),
+        resource: resource.to_owned(),
+        expected: names.clone(),
+        present: Some(names.clone()),
+        created: names.into_iter().collect(),
+        ..KindFacts::default()
+    }
+}
+
+fn check(name: &str, status: Status) -> CheckFact {
+    CheckFact {
+        name: name.to_owned(),
+        status,
+        duration: secs(1),
+        message: String::new(),
+    }
+}
+
+/// A run in which all went well: 100 points.
+pub(super) fn good() -> Facts {
+    Facts {
+        run_id: "abc123".to_owned(),
+        run_started: time(-8),
+        backup: Some(BackupFacts {
+            name: "shop-1".to_owned(),
+            started_at: Some(time(-14_412)),
+            bytes: Some(2_469_606_195),
+            ..BackupFacts::default()
+        }),
+        isolation: Isolation::Proved,
+        restore: Some(RestoreFacts {
+            name: "kymaros-abc123".to_owned(),
+            created_at: time(0),
+            phase: "Completed".to_owned(),
+            terminal: true,
+            created_items: Some(9),
+            ..RestoreFacts::default()
+        }),
+        objects: Some(ObjectFacts {
+            kinds: vec![
+                kind("apps", "Deployment", "deployments.apps", &["api", "web"]),
+                kind("apps", "StatefulSet", "statefulsets.apps", &["db"]),
+                kind("", "ConfigMap", "configmaps", &["web"]),
+                kind("", "PersistentVolumeClaim", "persistentvolumeclaims", &["data-db-0"]),
+            ],
+        }),
+        volumes: vec![volume()],
+        pods: Some(PodFacts {
+            workloads: ["api", "web", "db"].map(workload).to_vec(),
+            ready_after: Some(secs(270)),
+            stable: true,
+            ..PodFacts::default()
+        }),
+        checks: vec![check("db-ready", Status::Pass), check("web", Status::Pass)],
+        dependencies: Some(Vec::new()),
+        elapsed: Some(secs(695)),
+        ..Facts::default()
+    }
+}
+
+fn workload(name: &str) -> WorkloadFacts {
+    WorkloadFacts {
+        source: "shop".to_owned(),
+        kind: "Deployment".to_owned(),
+        name: name.to_owned(),
+        desired: 1,
+        ready: 1,
+    }
+}
+
+fn volume() -> VolumeFacts {
+    VolumeFacts {
+        source: "shop".to_owned(),
+        claim: "data-db-0".to_owned(),
+        method: Some("PodVolumeBackup".to_owned()),
+        listed: true,
+        bytes: 1000,
+        restored_bytes: 1000,
+        restore_phase: Some("Completed".to_owned()),
+        claim_phase: Some("Bound".to_owned()),
+        mounted: true,
+        ..VolumeFacts::default()
+    }
+}
+
+fn failure(fault: Fault) -> PodFailure {
+    PodFailure {
+        source: "shop".to_owned(),
+        name: "db-0".to_owned(),
+        cause: "Pod db-0: CrashLoopBackOff — OOMKilled".to_owned(),
+        certain: false,
+        fault,
+    }
+}
+
+fn pods(facts: &mut Facts) -> &mut PodFacts {
+    facts.pods.as_mut().unwrap()
+}
+
+fn restore(facts: &mut Facts) -> &mut RestoreFacts {
+    facts.restore.as_mut().unwrap()
+}
+
+fn objects(facts: &mut Facts) -> &mut Vec<KindFacts> {
+    &mut facts.objects.as_mut().unwrap().kinds
+}
+
+fn db_down(facts: &mut Facts) {
+    pods(facts).workloads[2].ready = 0;
+    pods(facts).failures.push(failure(Fault::Backup));
+    pods(facts).stable = false;
+}
+
+fn stop(reason: Reason) -> Stop {
+    Stop::new(reason, "it happened")
+}
+
+fn nothing_restored(facts: &mut Facts, reason: Reason) {
+    *facts = Facts {
+        run_id: facts.run_id.clone(),
+        run_started: facts.run_started,
+        stop: Some(stop(reason)),
+        ..Facts::default()
+    };
+}
+
+type Change = fn(&mut Brief, &mut Facts);
+type Row = (&'static str, Change, u32, Outcome, &'static str, [u32; 6], &'static str);
+
+/// What goes wrong; score; result; reason; the points of the six levels; words of the message.
+#[rustfmt::skip]
+const TABLE: &[Row] = &[
+    ("nothing", |_, _| {}, 100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "restored and verified on every level"),
+    // restoreIntegrity
+    ("four unexpected warnings", |_, f| { restore(f).warning_count = 4; restore(f).warnings = vec!["odd".into()]; },
+        96, Outcome::Pass, "Passed", [21, 20, 20, 20, 10, 5], "4 unexpected warnings: odd"),
+    ("PartiallyFailed", |_, f| restore(f).phase = "PartiallyFailed".into(),
+        69, Outcome::Fail, "RestoreIntegrityFailed", [0, 20, 20, 20, 10, 0], "PartiallyFailed"),
+    ("nothing came back", |_, f| restore(f).created_items = Some(0),
+        69, Outcome::Fail, "RestoreIntegrityFailed", [0, 20, 20, 20, 10, 0], "it restored nothing"),
+    ("the provider's storage failed", |_, f| {
+            restore(f).phase = "PartiallyFailed".into();
+            restore(f).errors.push(ProviderProblem { object: None, resource: None, source: None, name: None, message: "no repository".into(), fault: Fault::Provider });
+        }, 69, Outcome::Fail, "ProviderUnavailable", [0, 20, 20, 20, 10, 0], "Not judged (ProviderUnavailable): the backup provider or its storage failed: no repository"),
+    // completeness
+    ("a ConfigMap never came", |_, f| { objects(f)[2].present = Some(vec![]); objects(f)[2].created.clear(); },
+        89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "ConfigMap/web: never attempted by the provider"),
+    ("a ConfigMap vanished", |_, f| objects(f)[2].vanished = vec!["web".into()],
+        89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "ConfigMap/web: restored, then vanished during the run"),
+    ("another ConfigMap in its place", |_, f| objects(f)[2].present = Some(vec!["web2".into()]),
+        89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "ConfigMap/web: created, then vanished"),
+    ("a volume without data in the backup", |_, f| { f.volumes[0].no_data = Some("skipped".into()); f.volumes[0].method = None; },
+        89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "no data in the backup: skipped"),
+    ("a volume restored in part", |_, f| f.volumes[0].restored_bytes = 10,
+        89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "only 10 of 1000 bytes"),
+    ("a volume nobody restored", |_, f| f.volumes[0].restore_phase = None,
+        89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "restored no volume for it"),
+    ("a mounted claim that is not bound", |_, f| f.volumes[0].claim_phase = Some("Pending".into()),
+        89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "a pod mounts it, but the claim is Pending"),
+    ("an empty volume", |_, f| { f.volumes[0].bytes = 0; f.volumes[0].restored_bytes = 0; },
+        100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "every level"),
+    ("a kind that may not be listed", |_, f| { objects(f)[2].present = None; objects(f)[2].unlisted = Some("add a role".into()); },
+        89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "ConfigMap/web: add a role"),
+    ("an object that our policies refuse", |_, f| {
+            restore(f).phase = "PartiallyFailed".into();
+            restore(f).error_count = 1;
+            restore(f).errors.push(ProviderProblem { object: Some("ConfigMap/web".into()), resource: Some("configmaps".into()),
+                source: Some("shop".into()), name: Some("web".into()), message: "refused".into(), fault: Fault::Fence });
+            objects(f)[2].present = Some(vec![]);
+        }, 100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "every level"),
+    // podStartup
+    ("one of three pods down, its check failed", |_, f| { db_down(f); f.checks[0].status = Status::Fail; f.checks[1].status = Status::Skip; },
+        58, Outcome::Fail, "PodStartupFailed", [25, 20, 13, 0, 0, 0], "CrashLoopBackOff"),
+    ("all ready, but one fell back", |_, f| { pods(f).stable = false; pods(f).failures.push(failure(Fault::Backup)); },
+        78, Outcome::Partial, "PodStartupFailed", [25, 20, 13, 20, 0, 0], "2/3 pods ready"),
+    ("a workload that never came", |_, f| { objects(f)[0].present = Some(vec!["api".into()]); pods(f).workloads.remove(1); },
+        74, Outcome::Partial, "CompletenessFailed", [25, 16, 13, 20, 0, 0], "Deployment/web"),
+    ("no room for the pods", |_, f| { db_down(f); pods(f).failures[0].fault = Fault::Sandbox; },
+        69, Outcome::Fail, "SandboxDenied", [25, 20, 13, 20, 0, 0], "no room for the application"),
+    ("nothing that should run", |_, f| { pods(f).workloads.clear(); objects(f).drain(..2); },
+        100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "every level"),
+    ("every pod held", |_, f| { pods(f).workloads.clear(); objects(f).drain(..2); pods(f).held = vec!["agent".into()]; },
+        65, Outcome::Fail, "NotFullyTested", [25, 20, 0, 20, 0, 0], "not tested"),
+    // internalHealth
+    ("no policy", |b, _| b.checks = None,
+        80, Outcome::Partial, "NotFullyTested", [25, 20, 20, 0, 10, 5], "80: 20 points not tested (internalHealth: No health checks"),
+    ("one check failed", |_, f| f.checks[1].status = Status::Fail,
+        89, Outcome::Partial, "InternalHealthFailed", [25, 20, 20, 10, 10, 5], "1/2 checks passed"),
+    ("a critical check failed", |_, f| { f.checks[0].status = Status::Fail; f.checks[1].status = Status::Skip; },
+        75, Outcome::Partial, "InternalHealthFailed", [25, 20, 20, 0, 10, 0], "0/2 checks passed, 1 skipped due to upstream failure"),
+    // crossNamespaceDeps
+    ("a dependency down", |b, f| {
+            b.dependencies = vec![DependencyBrief { service: "redis".into(), namespace: "infra".into(), port: 6379 }];
+            f.dependencies = Some(vec![DependencyFact { name: "redis.infra".into(), reachable: false, message: "connection refused".into() }]);
+        }, 89, Outcome::Partial, "CrossNamespaceDepsFailed", [25, 20, 20, 20, 0, 5], "redis.infra: connection refused"),
+    // rtoCompliance
+    ("too slow", |_, f| f.elapsed = Some(secs(1801)),
+        89, Outcome::Partial, "RtoComplianceFailed", [25, 20, 20, 20, 10, 0], "30m1s measured against 30m target — exceeded by 1s"),
+    ("in time to the second", |_, f| f.elapsed = Some(Duration::from_millis(1_800_900)),
+        100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "every level"),
+    ("no target", |b, _| b.max_rto = None,
+        95, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 0], "5 points not tested (rtoCompliance"),
+    // caps
+    ("an old backup", |b, _| b.max_backup_age = Some(secs(14_411)),
+        89, Outcome::Partial, "BackupTooOld", [25, 20, 20, 20, 10, 5], "the backup is 4h0m12s old, sla.maxBackupAge is 4h0m11s"),
+    ("a newer backup is unusable", |_, f| f.backup.as_mut().unwrap().newer_unusable = vec![UnusableBackup { name: "shop-2".into(), phase: "Failed".into() }],
+        89, Outcome::Partial, "NewerBackupUnusable", [25, 20, 20, 20, 10, 5], "newer backup shop-2 is unusable (Failed)"),
+    ("the deadline, before the RTO", |_, f| f.stop = Some(stop(Reason::DeadlineExceeded)),
+        69, Outcome::Fail, "DeadlineExceeded", [25, 20, 20, 20, 10, 0], "Not judged (DeadlineExceeded): it happened"),
+    ("the deadline, after the RTO", |_, f| { f.stop = Some(stop(Reason::DeadlineExceeded)); f.elapsed = Some(secs(1900)); },
+        69, Outcome::Fail, "DeadlineExceeded", [25, 20, 20, 20, 10, 0], "Failed (DeadlineExceeded): it happened"),
+    // no restore
+    ("no backup", |_, f| nothing_restored(f, Reason::BackupNotFound), 0, Outcome::Fail, "BackupNotFound", [0; 6], "Failed (BackupNotFound)"),
+    ("no provider", |_, f| nothing_restored(f, Reason::ProviderUnavailable), 0, Outcome::Fail, "ProviderUnavailable", [0; 6], "Not judged"),
+    ("a bad spec", |_, f| nothing_restored(f, Reason::InvalidSpec), 0, Outcome::Fail, "InvalidSpec", [0; 6], "Not judged (InvalidSpec)"),
+];
+
+#[test]
+fn each_thing_that_goes_wrong_costs_what_it_must() {
+    for (what, change, score, outcome, reason, points, words) in TABLE {
+        let (mut brief, mut facts) = (brief(), good());
+        change(&mut brief, &mut facts);
+        let verdict = judge(&brief, &facts);
+        let got: Vec<u32> = verdict.levels.iter().map(|(_, _, l)| l.points).collect();
+        assert_eq!(
+            (got.as_slice(), verdict.score),
+            (points.as_slice(), *score),
+            "{what}: {verdict:#?}"
+        );
+        assert_eq!(
+            (verdict.outcome, verdict.reason.as_str()),
+            (*outcome, *reason),
+            "{what}"
+        );
+        assert!(
+            verdict.message.contains(words),
+            "{what}: {words:?} not in {:?}",
+            verdict.message
+        );
+        let status = status::status(&brief, &facts, &verdict, crate::api::RunnerInfo::default(), time(700));
+        assert!(serde_json::to_string(&status).is_ok());
+    }
+}
+
+/// No one thing going wrong may raise the score, on top of any other.
+#[test]
+fn trouble_never_pays() {
+    for (first, one, ..) in TABLE {
+        let (mut brief_one, mut facts_one) = (brief(), good());
+        one(&mut brief_one, &mut facts_one);
+        let alone = judge(&brief_one, &facts_one).score;
+        for reason in [
+            Reason::DeadlineExceeded,
+            Reason::Interrupted,
+            Reason::SandboxDenied,
+            Reason::LeaseLost,
+        ] {
+            let stopped = Facts {
+                stop: Some(stop(reason)),
+                ..facts_one.clone()
+            };
+            assert!(judge(&brief_one, &stopped).score <= alone, "{first} and then {reason}");
+        }
+        let slow = Facts {
+            elapsed: Some(secs(100_000)),
+            ..facts_one.clone()
+        };
+        assert!(judge(&brief_one, &slow).score <= alone, "{first}, slowly");
+    }
+}
+
+#[test]
+fn conclusive_is_what_says_something_about_the_backup() {
+    for (reason, conclusive) in [
+        (Reason::BackupNotFound, true),
+        (Reason::BackupUnusable, true),
+        (Reason::NamespaceNotInBackup, true),
+        (Reason::InvalidSpec, false),
+        (Reason::ProviderUnavailable, false),
+        (Reason::ProviderInterrupted, false),
+        (Reason::QueueTimeout, false),
+        (Reason::Deferred, false),
+        (Reason::IsolationNotEnforced, false),
+        (Reason::SandboxDenied, false),
+        (Reason::ApiUnavailable, false),
+        (Reason::DeadlineExceeded, false),
+        (Reason::LeaseLost, false),
+        (Reason::Interrupted, false),
+    ] {
+        let facts = Facts {
+            stop: Some(stop(reason)),
+            ..good()
+        };
+        assert_eq!(judge(&brief(), &facts).conclusive, conclusive, "{reason}");
+    }
+}
+
+#[test]
+fn the_example_of_the_reference_page_comes_out_as_it_stands_there() {
+    let facts = good();
+    let verdict = judge(&brief(), &facts);
+    let status = status::status(&brief(), &facts, &verdict, crate::api::RunnerInfo::default(), time(800));
+    let json = serde_json::to_value(&status).unwrap();
+    assert_eq!(json["startedAt"], "2024-03-15T03:00:12Z");
+    assert_eq!(json["completedAt"], "2024-03-15T03:11:47Z");
+    assert_eq!(json["rto"]["measured"], "11m35s");
+    assert_eq!(json["rto"]["withinSLA"], true);
+    assert_eq!(json["backup"]["age"], "4h0m12s");
+    assert_eq!(json["backup"]["size"], "2.3 GiB");
+    assert_eq!(json["completeness"]["deployments"], "2/2");
+    assert_eq!(json["completeness"]["customResources"], "0/0");
+    let levels = &json["validationLevels"];
+    assert_eq!(
+        levels["restoreIntegrity"]["detail"],
+        "Velero restore completed without errors"
+    );
+    assert_eq!(levels["restoreIntegrity"]["tested"][0], "shop-1");
+    assert_eq!(
+        levels["completeness"]["detail"],
+        "All expected resources found in sandbox"
+    );
+    assert_eq!(levels["completeness"]["tested"][0], "Deployment/api");
+    assert_eq!(
+        levels["podStartup"]["detail"],
+        "All pods reached Ready state within 4m30s"
+    );
+    assert_eq!(levels["podStartup"]["tested"][0], "api");
+    assert_eq!(levels["internalHealth"]["detail"], "2/2 health checks passed");
+    assert_eq!(
+        levels["crossNamespaceDeps"]["detail"],
+        "No cross-namespace dependencies declared"
+    );
+    assert_eq!(levels["rtoCompliance"]["detail"], "11m35s measured against 30m target");
+    assert_eq!(levels["rtoCompliance"]["tested"][0], "sla.maxRTO");
+    for (_, level) in levels.as_object().unwrap() {
+        assert!(level["tested"].is_array() && level["notTested"].is_array());
+    }
+}
+
+#[test]
+fn names_carry_their_namespace_where_there_are_several() {
+    let brief = Brief {
+        sources: vec!["shop".into(), "platform".into()],
+        ..brief()
+    };
+    let verdict = judge(&brief, &good());
+    assert_eq!(verdict.levels[1].2.tested[0], "shop/Deployment/api");
+    assert_eq!(verdict.levels[2].2.tested[0], "shop/api");
+}
+
+#[test]
+fn a_clock_that_is_off_gives_no_negative_age() {
+    let mut facts = good();
+    facts.backup.as_mut().unwrap().started_at = Some(time(60));
+    assert_eq!(judge(&brief(), &facts).age, Some(Duration::ZERO));
+}
+
+#[test]
+fn held_custom_resources_count_as_not_there_and_are_named() {
+    let mut facts = good();
+    objects(&mut facts).push(KindFacts {
+        source: "shop".into(),
+        group: "example.com".into(),
+        kind: "Widget".into(),
+        custom: true,
+        held: ["a", "b"]
+            .map(|name| HeldFact {
+                name: name.into(),
+                rule: CUSTOM_RESOURCE_RULE.into(),
+            })
+            .to_vec(),
+        present: Some(vec![]),
+        ..KindFacts::default()
+    });
+    let verdict = judge(&brief(), &facts);
+    let status = status::status(&brief(), &facts, &verdict, crate::api::RunnerInfo::default(), time(700));
+    assert_eq!(verdict.score, 100);
+    assert_eq!(status.completeness.unwrap().custom_resources.unwrap(), "0/2");
+    assert!(
+        verdict
+            .message
+            .contains("restore.customResources: [Widget.example.com]"),
+        "{}",
+        verdict.message
+    );
+    assert_eq!(
+        (status.held[0].kind.as_str(), status.held[0].count),
+        ("Widget.example.com", 2)
+    );
+}
+
+#[test]
+fn regression_is_a_fall_of_more_than_ten_points_or_a_level_that_passed() {
+    let previous = |score, passed: &[&str]| PreviousReport {
+        name: "shop-nightly-1".into(),
+        score,
+        passed: passed.iter().map(|p| (*p).to_owned()).collect(),
+    };
+    let regression = |facts: &Facts| {
+        let verdict = judge(&brief(), facts);
+        status::status(&brief(), facts, &verdict, crate::api::RunnerInfo::default(), time(700)).regression
+    };
+    let mut facts = good();
+    facts.previous = Some(previous(100, &["podStartup"]));
+    assert_eq!(regression(&facts), None);
+    facts.checks[1].status = Status::Fail;
+    facts.previous = Some(previous(99, &["podStartup"]));
+    assert_eq!(regression(&facts), None, "ten points less is not more than ten");
+    facts.previous = Some(previous(100, &["podStartup"]));
+    assert_eq!(regression(&facts).unwrap().delta, -11);
+    facts.previous = Some(previous(90, &["podStartup", "internalHealth"]));
+    assert_eq!(regression(&facts).unwrap().levels, ["internalHealth"]);
+    facts.stop = Some(stop(Reason::Interrupted));
+    assert_eq!(regression(&facts), None, "a run that is not judged is not compared");
+}
+
+#[test]
+fn a_report_never_outgrows_its_limit() {
+    let mut facts = good();
+    let names: Vec<String> = (0..3000).map(|i| format!("{}-{i}", "x".repeat(200))).collect();
+    objects(&mut facts).push(KindFacts {
+        expected: names,
+        present: Some(vec![]),
+        ..kind("", "Secret", "secrets", &[])
+    });
+    facts.checks[0].message = "m".repeat(10_000);
+    let verdict = judge(&brief(), &facts);
+    let status = status::status(&brief(), &facts, &verdict, crate::api::RunnerInfo::default(), time(700));
+    assert!(serde_json::to_vec(&status).unwrap().len() <= status::MOST_BYTES);
+    assert!(status.missing.len() > 100);
+    assert!(
+        status.missing.last().unwrap().object.starts_with("and "),
+        "{:?}",
+        status.missing.last()
+    );
+    assert_eq!(status.completeness.unwrap().secrets.unwrap(), "0/3000");
+}
+
+/// Facts are recorded and replayed as JSON.
+#[test]
+fn facts_survive_json() {
+    let text = serde_json::to_string(&good()).unwrap();
+    let back: Facts = serde_json::from_str(&text).unwrap();
+    assert_eq!(judge(&brief(), &back), judge(&brief(), &good()));
+}

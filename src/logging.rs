@@ -1,0 +1,32 @@
+//! The log: JSON for a cluster, text for a person.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::settings::{LogFormat, Logging};
+
+/// The client logs every 5xx as an error of its own, retried or not; what matters of it is told by whoever made the call.
+const QUIET: &str = "kube_client::client::builder=off";
+
+/// Starts logging to standard output. A second call changes nothing.
+pub fn start(logging: &Logging) {
+    let directives = format!("{},{QUIET}", logging.level);
+    let filter = EnvFilter::try_new(&directives).unwrap_or_else(|_| EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = match logging.format {
+        LogFormat::Json => registry
+            .with(
+                fmt::layer()
+                    .json()
+                    .flatten_event(true)
+                    .with_current_span(true)
+                    .with_span_list(false),
+            )
+            .try_init(),
+        LogFormat::Text => registry.with(fmt::layer().with_target(false)).try_init(),
+    };
+    // A subscriber that is there already is a test's, and stays.
+    drop(started);
+}
