@@ -136,11 +136,11 @@ pub struct RestoreReportStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = limits::VOLUMES))]
     pub volumes: Vec<VolumeResult>,
-    /// Full names of the source namespace found in restored ConfigMaps. After a real restore under another name the
-    /// application would talk to production through them.
+    /// Names of the source namespaces found in restored ConfigMaps, such as db.shop.svc.cluster.local. After a real restore
+    /// under another name the application would talk to production through them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = limits::HARDCODED_NAMES))]
-    pub hardcoded_names: Vec<HardcodedName>,
+    #[schemars(length(max = limits::HARDCODED_NAMES), inner(length(max = limits::OBJECT)))]
+    pub hardcoded_names: Vec<String>,
     /// What became worse since the last conclusive report of the test. Absent if nothing did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regression: Option<Regression>,
@@ -216,9 +216,11 @@ pub struct BackupInfo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub storage_location: Option<String>,
-    /// Did the backup itself end PartiallyFailed? Such a backup lacks some objects or data. Absent means no.
+    /// Why the backup itself holds less than its namespaces held, such as having ended PartiallyFailed or having been taken
+    /// with filters. Absent if it is whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub partial: Option<bool>,
+    #[schemars(length(max = limits::REASON))]
+    pub partial: Option<String>,
     /// Newer backups that latest had to pass over, newest first. Backups are failing: the score is capped at 89.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = limits::NEWER_UNUSABLE))]
@@ -444,20 +446,6 @@ pub struct VolumeResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = limits::REASON))]
     pub reason: Option<String>,
-}
-
-/// A full name of the source namespace in restored configuration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct HardcodedName {
-    /// The object that holds it, such as ConfigMap/settings; with the source namespace in front if the test has several.
-    #[schemars(length(max = limits::OBJECT))]
-    pub object: String,
-    /// The name, such as db.shop.svc.cluster.local. Absent for an object that was not scanned, because there were too
-    /// many.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub name: Option<String>,
 }
 
 /// What became worse since the last conclusive report.
