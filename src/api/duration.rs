@@ -282,8 +282,8 @@ mod tests {
 
     #[test]
     fn fractions_are_exact_to_the_nanosecond() {
-        assert_eq!("0.3h".parse(), Ok(Duration(std::time::Duration::from_secs(1080))));
-        assert_eq!("1.7h".parse(), Ok(Duration::from_secs(6120)));
+        assert_eq!("0.3h".parse(), Ok(Duration(std::time::Duration::from_mins(18))));
+        assert_eq!("1.7h".parse(), Ok(Duration::from_mins(102)));
         assert_eq!(
             "0.123456789s".parse(),
             Ok(Duration(std::time::Duration::from_nanos(123_456_789)))

@@ -1,5 +1,10 @@
 //! `HealthCheckPolicy`: what a restored application must be able to do.
 
+#![expect(
+    clippy::doc_markdown,
+    reason = "these comments are what `kubectl explain` prints, where backticks are noise"
+)]
+
 use std::collections::BTreeMap;
 
 use kube::CustomResource;
@@ -220,7 +225,7 @@ pub struct Header {
     pub name: String,
     /// Its value, readable by everybody who may read this policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 4096), extend("x-kubernetes-validations" = [
+    #[schemars(length(max = 1024), extend("x-kubernetes-validations" = [
         rule(r"!self.matches('[\\x00-\\x08\\x0a-\\x1f\\x7f]')", "must be one line"),
     ]))]
     pub value: Option<String>,

@@ -1,5 +1,10 @@
 //! `RestoreReport`: what one run found.
 
+#![expect(
+    clippy::doc_markdown,
+    reason = "these comments are what `kubectl explain` prints, where backticks are noise"
+)]
+
 use kube::CustomResource;
 use kube::core::Rule;
 use schemars::JsonSchema;

@@ -1,5 +1,10 @@
 //! `RestoreTest`: what is restored, into what, and how it is judged.
 
+#![expect(
+    clippy::doc_markdown,
+    reason = "these comments are what `kubectl explain` prints, where backticks are noise"
+)]
+
 use std::collections::BTreeMap;
 
 use kube::CustomResource;
@@ -419,7 +424,7 @@ pub struct Dependency {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = [
-    rule("!self.alertOnExceed || has(self.maxRTO)", "alertOnExceed needs maxRTO"),
+    rule("has(self.maxRTO) || !has(self.alertOnExceed) || !self.alertOnExceed", "alertOnExceed needs maxRTO"),
 ]))]
 pub struct Sla {
     /// Target for the time from the start of the restore to the last passed check. Without it the 5 points of the level
@@ -479,6 +484,10 @@ pub struct NotificationChannel {
 }
 
 /// The ends of the sandbox's pod logs in the report.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent switches, each a field that users write"
+)]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LogCollection {
