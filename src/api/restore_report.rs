@@ -141,11 +141,11 @@ pub struct RestoreReportStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = limits::VOLUMES))]
     pub volumes: Vec<VolumeResult>,
-    /// Names of the source namespaces found in restored ConfigMaps, such as db.shop.svc.cluster.local. After a real restore
-    /// under another name the application would talk to production through them.
+    /// Names of the source namespaces found in restored ConfigMaps. After a real restore under another name the application
+    /// would talk to production through them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = limits::HARDCODED_NAMES), inner(length(max = limits::OBJECT)))]
-    pub hardcoded_names: Vec<String>,
+    #[schemars(length(max = limits::HARDCODED_NAMES))]
+    pub hardcoded_names: Vec<HardcodedName>,
     /// What became worse since the last conclusive report of the test. Absent if nothing did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regression: Option<Regression>,
@@ -451,6 +451,20 @@ pub struct VolumeResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = limits::REASON))]
     pub reason: Option<String>,
+}
+
+/// A name of a source namespace in restored configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HardcodedName {
+    /// The object that holds it, such as ConfigMap/settings; with the source namespace in front if the test has several.
+    #[schemars(length(max = limits::OBJECT))]
+    pub object: String,
+    /// The name, such as db.shop.svc.cluster.local. Absent for an object that was not scanned, because there were too
+    /// many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub name: Option<String>,
 }
 
 /// What became worse since the last conclusive report.

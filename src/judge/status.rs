@@ -151,7 +151,7 @@ fn backup(facts: &Facts, verdict: &Verdict) -> Option<BackupInfo> {
         uid: backup.uid.clone(),
         started_at: backup.started_at.map(api::time::to_time),
         storage_location: backup.storage_location.clone(),
-        partial: Some(backup.partial.is_some()),
+        partial: backup.partial.as_deref().map(|why| cut(why, api::limits::REASON)),
         newer_unusable: backup
             .newer_unusable
             .iter()
