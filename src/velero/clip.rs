@@ -8,6 +8,9 @@ use std::io::{self, Read};
 /// Bytes kept of one string, escapes as written. Names have at most 253; of an error text more than this helps nobody.
 pub const MAX_STRING: usize = 4096;
 
+/// Bytes of the longest character, a surrogate pair of escapes.
+const MAX_CHARACTER: usize = 12;
+
 /// Levels of nesting; Velero's files have four.
 const MAX_DEPTH: usize = 64;
 
@@ -73,8 +76,12 @@ impl<R: Read> Clipped<R> {
                 }
             }
             Place::Text { .. } | Place::Dropped { escaped: false } if byte == b'"' => Place::Outside,
-            // A continuation byte belongs to the character before it.
-            Place::Text { kept, pair } if kept >= MAX_STRING && !pair && !(0x80..0xC0).contains(&byte) => {
+            // A continuation byte belongs to the character before it, the second half of a pair to the first; but no
+            // character is this long, and then the text is broken anyhow.
+            Place::Text { kept, pair }
+                if kept >= MAX_STRING + MAX_CHARACTER
+                    || (kept >= MAX_STRING && !pair && !(0x80..0xC0).contains(&byte)) =>
+            {
                 pass = false;
                 Place::Dropped { escaped: byte == b'\\' }
             }

@@ -212,3 +212,13 @@ fn deep_nesting_is_refused() {
     assert!(read_volume_infos("[".repeat(1000).as_bytes(), &set(&[])).is_err());
     assert_eq!(clipped(r#"["[[[["]"#), r#"["[[[["]"#);
 }
+
+#[test]
+fn broken_characters_do_not_undo_the_limit() {
+    for unit in [b"\x80".as_slice(), br"\ud83d"] {
+        let text = [b"\"".as_slice(), &unit.repeat(MAX_STRING), b"\""].concat();
+        let mut out = Vec::new();
+        Clipped::new(text.as_slice()).read_to_end(&mut out).unwrap();
+        assert!(out.len() < MAX_STRING + 64, "{}", out.len());
+    }
+}
