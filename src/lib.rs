@@ -9,6 +9,7 @@
 pub mod api;
 pub mod build;
 pub mod clock;
+pub mod cluster;
 pub mod facts;
 pub mod judge;
 pub mod logging;

@@ -1,0 +1,238 @@
+//! Velero as a provider: is it alive, what does it have, and one restore from its creation to its end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::Cluster;
+use super::download::{DownloadError, Downloads, StoreTrust};
+use super::error::Error;
+use super::objects::{Objects, Query};
+use super::wait::{Waited, Watch};
+use crate::names::{MANAGED_BY, PROVIDER_PREFIX, label};
+use crate::velero::{
+    self, Backup, BackupStorageLocation, DataDownload, DeleteBackupRequest, DownloadRequest, PodVolumeRestore,
+    RequestPhase, Restore, ServerStatusRequest, ServerStatusRequestSpec,
+};
+
+/// A live server answers within 50 ms.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+
+/// Why the provider cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// Its kinds are unknown to the cluster, or its namespace does not exist.
+    #[error("Velero is not installed in namespace {0}")]
+    NotInstalled(String),
+    /// Nobody answers.
+    #[error("Velero in namespace {namespace} gave no sign of life within {limit:?}; is its server running?")]
+    Silent {
+        /// Its namespace.
+        namespace: String,
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// The API server.
+    #[error(transparent)]
+    Api(#[from] Error),
+}
+
+/// Velero in one namespace, as one run uses it.
+#[derive(Clone, Debug)]
+pub struct Velero {
+    cluster: Cluster,
+    namespace: String,
+    run: String,
+    /// Makes the names of requests unique: an old answer that could not be deleted must not pass for a new one.
+    asked: Arc<AtomicU32>,
+}
+
+impl Velero {
+    /// Velero in `namespace`, for the run of this id.
+    pub fn new(cluster: &Cluster, namespace: &str, run: &str) -> Self {
+        Self {
+            cluster: cluster.clone(),
+            namespace: namespace.to_owned(),
+            run: run.to_owned(),
+            asked: Arc::default(),
+        }
+    }
+
+    /// Its namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The labels of everything that this run makes in the provider's namespace.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        [(label::MANAGED_BY, MANAGED_BY), (label::RUN, &self.run)]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into()
+    }
+
+    /// Asks for a sign of life, and returns the server's version if it says one. Nothing else tells a dead server from a
+    /// busy one: a storage location stays `Available`, a Restore in the queue shows nothing either way.
+    pub async fn alive(&self) -> Result<Option<String>, ProviderError> {
+        let requests: Objects<ServerStatusRequest> = self.cluster.namespaced(&self.namespace);
+        let number = self.asked.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{PROVIDER_PREFIX}{}-alive-{number}", self.run);
+        let mut request = ServerStatusRequest::new(&self.namespace, &name, ServerStatusRequestSpec {});
+        request.metadata.labels = Some(self.labels());
+        let request = requests
+            .create_or_same(&request)
+            .await
+            .map_err(|error| self.installed(error))?;
+        let answered = |request: Option<&ServerStatusRequest>| {
+            request.is_some_and(|request| request.status.phase == RequestPhase::Processed)
+        };
+        let waited = requests.wait_for(&name, Instant::now() + SIGN_OF_LIFE, answered).await;
+        let uid = request.metadata.uid.as_deref().unwrap_or_default();
+        if let Err(error) = requests.delete(&name, uid).await {
+            tracing::debug!(%error, "server status request left behind");
+        }
+        match waited? {
+            Waited::Met(request) => Ok(request
+                .and_then(|request| request.status.server_version)
+                .filter(|version| !version.is_empty())),
+            Waited::Late(_) => Err(ProviderError::Silent {
+                namespace: self.namespace.clone(),
+                limit: SIGN_OF_LIFE,
+            }),
+        }
+    }
+
+    fn installed(&self, error: Error) -> ProviderError {
+        if error.is_not_found() {
+            ProviderError::NotInstalled(self.namespace.clone())
+        } else {
+            ProviderError::Api(error)
+        }
+    }
+
+    /// All backups.
+    pub async fn backups(&self) -> Result<Vec<Backup>, Error> {
+        self.cluster.namespaced(&self.namespace).list(&Query::all()).await
+    }
+
+    /// One backup; `None` if it is gone.
+    pub async fn backup(&self, name: &str) -> Result<Option<Backup>, Error> {
+        self.cluster.namespaced(&self.namespace).get_opt(name).await
+    }
+
+    /// All storage locations.
+    pub async fn locations(&self) -> Result<Vec<BackupStorageLocation>, Error> {
+        self.cluster.namespaced(&self.namespace).list(&Query::all()).await
+    }
+
+    /// All requests to delete a backup.
+    pub async fn deletions(&self) -> Result<Vec<DeleteBackupRequest>, Error> {
+        self.cluster.namespaced(&self.namespace).list(&Query::all()).await
+    }
+
+    /// Reads files of backups and restores. The store's certificate may come from the bundled authorities or from `trust`.
+    pub fn downloads(&self, trust: &StoreTrust) -> Result<Downloads, DownloadError> {
+        Downloads::new(
+            self.cluster.namespaced::<DownloadRequest>(&self.namespace),
+            &self.namespace,
+            &self.run,
+            trust,
+        )
+    }
+
+    /// The Restores, ours and others'.
+    pub fn restores(&self) -> Objects<Restore> {
+        self.cluster.namespaced(&self.namespace)
+    }
+
+    /// Follows all Restores.
+    pub fn watch_restores(&self) -> Watch<Restore> {
+        self.restores().watch(&Query::all())
+    }
+
+    /// Asks for a restore.
+    pub async fn create_restore(&self, restore: &Restore) -> Result<Restore, Error> {
+        self.restores().create_or_same(restore).await
+    }
+
+    /// Deletes a restore's object, and so its files in the store. `false` if it is gone already. It does not stop one that
+    /// runs, and waits for any other that does.
+    pub async fn delete_restore(&self, name: &str, uid: &str) -> Result<bool, Error> {
+        self.restores().delete(name, uid).await
+    }
+
+    /// Follows the file-system volumes of a restore.
+    pub fn watch_pod_volumes(&self, restore_uid: &str) -> Watch<PodVolumeRestore> {
+        self.cluster.namespaced(&self.namespace).watch(&of_restore(restore_uid))
+    }
+
+    /// Follows the moved snapshots of a restore.
+    pub fn watch_data_downloads(&self, restore_uid: &str) -> Watch<DataDownload> {
+        self.cluster.namespaced(&self.namespace).watch(&of_restore(restore_uid))
+    }
+
+    /// The volumes of a restore that are still being written, by name. A Restore that ended does not mean that they did.
+    pub async fn writing(&self, restore_uid: &str) -> Result<Vec<String>, Error> {
+        let query = of_restore(restore_uid);
+        let pod_volumes: Objects<PodVolumeRestore> = self.cluster.namespaced(&self.namespace);
+        let downloads: Objects<DataDownload> = self.cluster.namespaced(&self.namespace);
+        let mut writing = pod_volumes
+            .list_with(&query, |volume| {
+                (!volume.status.phase.is_terminal()).then(|| volume.name().to_owned())
+            })
+            .await?;
+        writing.extend(none_if_unknown(
+            downloads
+                .list_with(&query, |volume| {
+                    (!volume.status.phase.is_terminal()).then(|| volume.name().to_owned())
+                })
+                .await,
+        )?);
+        Ok(writing.into_iter().flatten().collect())
+    }
+
+    /// Tells every volume of a restore that is still being written to stop; all there is of cancelling one. Returns how many
+    /// were told.
+    pub async fn cancel(&self, restore_uid: &str) -> Result<usize, Error> {
+        let query = of_restore(restore_uid);
+        let stop = json!({"spec": {"cancel": true}});
+        let mut told = 0;
+        let pod_volumes: Objects<PodVolumeRestore> = self.cluster.namespaced(&self.namespace);
+        for volume in pod_volumes.list(&query).await? {
+            if !volume.status.phase.is_terminal() && !volume.spec.cancel {
+                told += usize::from(unless_gone(pod_volumes.merge(volume.name(), &stop).await)?);
+            }
+        }
+        let downloads: Objects<DataDownload> = self.cluster.namespaced(&self.namespace);
+        for volume in none_if_unknown(downloads.list(&query).await)? {
+            if !volume.status.phase.is_terminal() && !volume.spec.cancel {
+                told += usize::from(unless_gone(downloads.merge(volume.name(), &stop).await)?);
+            }
+        }
+        Ok(told)
+    }
+}
+
+fn of_restore(uid: &str) -> Query {
+    Query::labels(format!("{}={uid}", velero::label::RESTORE_UID))
+}
+
+/// Installations without data movement need not have its kinds.
+fn none_if_unknown<T>(result: Result<Vec<T>, Error>) -> Result<Vec<T>, Error> {
+    match result {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+/// `false` if the object vanished in the meantime.
+fn unless_gone<T>(result: Result<T, Error>) -> Result<bool, Error> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
