@@ -62,12 +62,12 @@ fn frozen(field: &str) -> Rule {
     printcolumn(name = "Result", type_ = "string", json_path = ".status.result", description = "pass, partial or fail"),
     printcolumn(name = "Score", type_ = "integer", json_path = ".status.score", description = "From 0 to 100"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Conclusive\")].reason", description = "Why the verdict is what it is, in one word"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Since the report was written"),
     printcolumn(name = "Test", type_ = "string", json_path = ".spec.testRef", priority = 1, description = "The RestoreTest"),
     printcolumn(name = "RTO", type_ = "string", json_path = ".status.rto.measured", priority = 1, description = "Measured time to recover"),
     printcolumn(name = "Backup", type_ = "string", json_path = ".status.backup.name", priority = 1, description = "The backup that was restored"),
     printcolumn(name = "Backup Age", type_ = "string", json_path = ".status.backup.age", priority = 1, description = "Age of the backup at the start of the restore"),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1, description = "Why, and what next"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Since the report was written")
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1, description = "Why, and what next")
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [rule("self == oldSelf", "the spec of a report cannot be changed")]))]

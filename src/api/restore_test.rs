@@ -310,7 +310,10 @@ pub struct RestoreOptions {
     /// Kinds to leave out, as the provider names them: events, or deployments.apps. They come on top of those that are
     /// always left out for safety, and are not missed in the report.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100), inner(length(min = 1, max = 317)), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 317)), extend(
+        "x-kubernetes-list-type" = "set",
+        "x-kubernetes-validations" = [rule("self.all(x, x.matches('^[A-Za-z0-9][A-Za-z0-9.-]*$'))", "each must name a kind, such as events or deployments.apps")]
+    ))]
     pub excluded_resources: Vec<String>,
     /// Storage classes of the backup and those to use for them in the sandbox. By default each claim keeps its own.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -319,7 +322,10 @@ pub struct RestoreOptions {
     /// Custom resources to let in, as a group (example.com), as kind.group (Cache.example.com), or * for all but the
     /// dangerous ones. By default none is, because operators act on them from outside the sandbox.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 50), inner(length(min = 1, max = 317)), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = 50), inner(length(min = 1, max = 317)), extend(
+        "x-kubernetes-list-type" = "set",
+        "x-kubernetes-validations" = [rule("self.all(x, x == '*' || x.matches('^[A-Za-z0-9][A-Za-z0-9-]*([.][A-Za-z0-9-]+)+$'))", "each must be a group such as example.com, a kind.group such as Cache.example.com, or *")]
+    ))]
     pub custom_resources: Vec<String>,
     /// How long to wait for restores of others to finish before this one is started. A run that waits longer ends
     /// inconclusive. Default 1h.
@@ -357,7 +363,10 @@ pub struct Completeness {
     /// Objects that need not come back, as Kind/name with * for any text, such as PersistentVolumeClaim/cache-*. None by
     /// default.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100), inner(length(min = 3, max = 317), regex(pattern = r"^[^/ ]+/[^/ ]+$")), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = 100), inner(length(min = 3, max = 317)), extend(
+        "x-kubernetes-list-type" = "set",
+        "x-kubernetes-validations" = [rule("self.all(x, x.matches('^[^/ ]+/[^/ ]+$'))", "each must be Kind/name, with * for any text, such as PersistentVolumeClaim/cache-*")]
+    ))]
     pub ignore: Vec<String>,
 }
 
