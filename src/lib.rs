@@ -14,6 +14,8 @@ pub mod facts;
 pub mod judge;
 pub mod logging;
 pub mod names;
+pub mod plan;
 pub mod probe;
+pub mod retention;
 pub mod settings;
 pub mod velero;

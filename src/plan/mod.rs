@@ -1,0 +1,39 @@
+//! Pure planning: from a `RestoreTest`, its policy and the backups that exist to what a run will do, or to everything that is
+//! wrong with the request.
+//!
+//! ```text
+//! validate ─► rank ─► (the caller reads what a candidate holds) ─► holds ─► excluded_resources, expectation
+//! ```
+//!
+//! Nothing here talks to the cluster, reads a clock or draws a number; what is needed of those is an argument.
+
+mod cron;
+mod expectation;
+mod glob;
+mod membership;
+pub mod naming;
+mod problems;
+pub mod rules;
+mod select_backup;
+mod served;
+mod syntax;
+mod valid;
+mod validate;
+mod validate_policy;
+
+pub use expectation::{excluded_resources, expectation};
+pub use membership::{holds, none_holds};
+pub use problems::{PlanError, invalid_spec};
+pub use select_backup::{Inventory, Point, Refused, Selection, rank};
+pub use served::Served;
+pub use valid::{ParsedSchedule, ValidTest, brief, brief_of_invalid};
+pub use validate::validate;
+
+#[cfg(test)]
+mod expectation_tests;
+#[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
+mod select_backup_tests;
+#[cfg(test)]
+mod validate_tests;
