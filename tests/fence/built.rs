@@ -1,0 +1,98 @@
+//! What the program itself builds for a sandbox passes its own fence.
+
+use kymaros_runner::api::Sandbox;
+use kymaros_runner::build::probe::{Dial, Probe, ProbeHost};
+use kymaros_runner::build::sandbox::{self, SandboxPlan};
+use kymaros_runner::build::{Owner, network};
+use kymaros_runner::names::{RUNNER_NAMESPACE, SERVICE_ACCOUNT};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::support::cases::{Case, Expect, Outcome, Verb, failures, send};
+use crate::support::scene::Scene;
+
+fn accepted(about: &'static str, object: impl Serialize) -> Case {
+    let object = serde_json::to_value(object).expect("an object");
+    Case {
+        about,
+        verb: Verb::Create,
+        object,
+        expect: Expect::Accepted,
+    }
+}
+
+fn settings(settings: Value) -> Sandbox {
+    serde_json::from_value(settings).expect("settings of a sandbox")
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (installs the base, makes and deletes namespaces)"]
+async fn what_the_program_builds_is_accepted() {
+    let scene = Scene::open().await;
+    let owner = Owner {
+        test: "fence".to_owned(),
+        test_uid: "u-1".to_owned(),
+        run_id: scene.run.clone(),
+    };
+    let strict = settings(json!({"resourceQuota": {"cpu": "4", "memory": "8Gi", "storage": "50Gi"}}));
+    let group = settings(json!({"networkIsolation": "group", "podSecurity": "privileged"}));
+    let plan = SandboxPlan {
+        source: "new".to_owned(),
+        name: format!("new{}", owner.sandbox_suffix()),
+    };
+    let expiry = "2030-01-01T00:00:00Z".parse().expect("a time");
+    let host = ProbeHost {
+        image: "kymaros-runner:0.1.0".to_owned(),
+        pull_policy: None,
+        run_as_user: Some(65532),
+        node: Some("node1".to_owned()),
+        tolerations: None,
+    };
+    let dial = Probe::Dial(Dial {
+        forbidden: vec!["10.0.0.1:443".parse().expect("an address")],
+        needed: vec!["10.0.0.2:8080".parse().expect("an address")],
+        names: vec!["kubernetes.default.svc".to_owned()],
+        at_least: std::time::Duration::from_secs(1),
+        at_most: std::time::Duration::from_secs(5),
+    });
+    let mut cases = vec![
+        accepted("a namespace", sandbox::namespace(&plan, &owner, &strict, expiry)),
+        accepted(
+            "a namespace at another level",
+            sandbox::namespace(&plan, &owner, &group, expiry),
+        ),
+        accepted(
+            "the binding",
+            sandbox::role_binding(&scene.sibling, &owner, RUNNER_NAMESPACE, SERVICE_ACCOUNT),
+        ),
+        accepted("the quota", sandbox::quota(&scene.sandbox, &owner, &strict)),
+        accepted(
+            "default requests",
+            sandbox::limit_range(&scene.sandbox, &owner, &strict).expect("a quota needs them"),
+        ),
+        accepted(
+            "a probe that listens",
+            host.pod(&scene.sandbox, "serve", &owner, &Probe::Serve { port: 8080 }),
+        ),
+        accepted("a probe that dials", host.pod(&scene.sandbox, "dial", &owner, &dial)),
+    ];
+    for (about, settings) in [
+        ("the network of a strict sandbox", &strict),
+        ("the network of a group", &group),
+    ] {
+        for policy in network::policies(&scene.sandbox, &owner, settings, RUNNER_NAMESPACE) {
+            cases.push(accepted(about, policy));
+        }
+    }
+    let mut failed = failures(&scene.runner, &cases).await;
+    let exposed = serde_json::to_value(sandbox::exposed_service(&scene.sandbox, &owner)).expect("an object");
+    match send(&scene.runner, Verb::Create, &exposed).await {
+        Outcome::Accepted(service) => {
+            let service = serde_json::from_value(service).expect("a Service");
+            failed.extend(sandbox::exposure(&service).map(|how| format!("the self-test's Service: {how}")));
+        }
+        outcome => failed.push(format!("the self-test's Service: {outcome}")),
+    }
+    scene.close().await;
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}

@@ -1,0 +1,21 @@
+//! The fence, tried on a real API server: what the runner, the provider and everybody else are refused, what they are not,
+//! and what becomes of restored objects in a sandbox.
+//!
+//! `KYMAROS_TEST_KUBECONFIG` names the cluster. It must be one that may be thrown away: the tests install the shipped base
+//! into it, and make and delete namespaces. Most requests are dry runs. Controllers must run (those of
+//! kube-controller-manager); nodes need not.
+
+#![expect(clippy::too_many_lines, reason = "a table is long, and reads best in one piece")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod built;
+mod everybody;
+mod neutralised;
+mod pods;
+mod provider_side;
+mod refused;
+mod rights;
+mod runner;
+mod storage;

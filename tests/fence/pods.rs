@@ -1,0 +1,359 @@
+//! What the runner may start, ask and run inside a sandbox, and which network it may give it.
+
+use serde_json::{Value, json};
+
+use crate::support::cases::{Expect, Verb, case, failures, make, send, with};
+use crate::support::scene::Scene;
+use crate::support::{apply_file, kubectl_in_cluster, root};
+
+fn probe(namespace: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "probe", "namespace": namespace, "labels": {"kymaros.io/probe": "isolation"}},
+        "spec": {
+            "automountServiceAccountToken": false, "restartPolicy": "Never", "enableServiceLinks": false,
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+                "name": "probe", "image": "kymaros-runner:0.1.0", "args": ["probe", "listen"],
+                "ports": [{"containerPort": 8080}],
+                "securityContext": {
+                    "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]},
+                },
+            }],
+        },
+    })
+}
+
+/// A probe pod whose one container is changed.
+fn probe_with(namespace: &str, change: Value) -> Value {
+    let mut pod = probe(namespace);
+    let container = with(&pod["spec"]["containers"][0], change);
+    pod["spec"]["containers"] = json!([container]);
+    pod
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (installs the base, makes and deletes namespaces)"]
+async fn pods_secrets_and_commands() {
+    let scene = Scene::open().await;
+    let there =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "there", "namespace": scene.sandbox}});
+    make(&scene.admin, std::slice::from_ref(&there)).await;
+    let own = &scene.sandbox;
+    let pod = probe(own);
+    let refused = |piece| Expect::Refused("pods", piece);
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "asked", "namespace": own}});
+    let context = |change: Value| probe_with(own, json!({"securityContext": change}));
+    let cases = [
+        case("a probe", Verb::Create, pod.clone(), Expect::Accepted),
+        case(
+            "a pod that is no probe",
+            Verb::Create,
+            with(&pod, json!({"metadata": {"labels": null}})),
+            refused("labelled kymaros.io/probe"),
+        ),
+        case(
+            "a probe with a Secret mounted",
+            Verb::Create,
+            with(
+                &pod,
+                json!({"spec": {"volumes": [{"name": "s", "secret": {"secretName": "there"}}]}}),
+            ),
+            refused("without volumes"),
+        ),
+        case(
+            "a probe with a Secret in its environment",
+            Verb::Create,
+            probe_with(own, json!({"envFrom": [{"secretRef": {"name": "there"}}]})),
+            refused("without volumes, environment"),
+        ),
+        case(
+            "a probe with an environment",
+            Verb::Create,
+            probe_with(own, json!({"env": [{"name": "A", "value": "b"}]})),
+            refused("without volumes, environment"),
+        ),
+        case(
+            "a probe with a hook",
+            Verb::Create,
+            probe_with(own, json!({"lifecycle": {"preStop": {"sleep": {"seconds": 1}}}})),
+            refused("lifecycle hooks"),
+        ),
+        case(
+            "a probe with an init container",
+            Verb::Create,
+            with(&pod, json!({"spec": {"initContainers": [{"name": "i", "image": "i"}]}})),
+            refused("one container"),
+        ),
+        case(
+            "another command",
+            Verb::Create,
+            probe_with(own, json!({"command": ["sh"]})),
+            refused("runs the probe and nothing else"),
+        ),
+        case(
+            "another subcommand",
+            Verb::Create,
+            probe_with(own, json!({"args": ["sweep"]})),
+            refused("runs the probe and nothing else"),
+        ),
+        case(
+            "a probe with a token",
+            Verb::Create,
+            with(&pod, json!({"spec": {"automountServiceAccountToken": true}})),
+            refused("a probe pod"),
+        ),
+        case(
+            "a probe with another account",
+            Verb::Create,
+            with(&pod, json!({"spec": {"nodeName": "node1"}})),
+            refused("placed by the scheduler"),
+        ),
+        case(
+            "a probe in the node's network",
+            Verb::Create,
+            with(&pod, json!({"spec": {"hostNetwork": true}})),
+            Expect::Held("host"),
+        ),
+        case(
+            "a privileged probe",
+            Verb::Create,
+            context(json!({"privileged": true, "allowPrivilegeEscalation": null})),
+            Expect::Held("host"),
+        ),
+        case(
+            "a probe as root",
+            Verb::Create,
+            with(&pod, json!({"spec": {"securityContext": {"runAsNonRoot": false}}})),
+            refused("non-root"),
+        ),
+        case(
+            "a probe with a capability",
+            Verb::Create,
+            context(json!({"capabilities": {"add": ["NET_RAW"]}})),
+            refused("no capabilities"),
+        ),
+        case(
+            "a probe that may write",
+            Verb::Create,
+            context(json!({"readOnlyRootFilesystem": false})),
+            refused("read-only root"),
+        ),
+        case(
+            "a probe in production",
+            Verb::Create,
+            probe(&scene.production),
+            Expect::NoRight,
+        ),
+        case(
+            "whether a Secret exists",
+            Verb::Create,
+            secret.clone(),
+            Expect::Accepted,
+        ),
+        case(
+            "a Secret for good",
+            Verb::Make,
+            secret.clone(),
+            Expect::Refused("secrets", "dry run"),
+        ),
+        case(
+            "a Secret outside",
+            Verb::Create,
+            with(&secret, json!({"metadata": {"namespace": scene.production}})),
+            Expect::NoRight,
+        ),
+    ];
+    let mut failed = failures(&scene.runner, &cases).await;
+    let taken = send(&scene.runner, Verb::Create, &there).await.to_string();
+    if !taken.contains("already exists") {
+        failed.push(format!("a Secret that exists: {taken}"));
+    }
+    failed.extend(commands(&scene));
+    scene.close().await;
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// Exec is an opt-in part; what it lets through is asked by the URL, because a connection cannot be a dry run.
+fn commands(scene: &Scene) -> Vec<String> {
+    let ask = |namespace: &str, what: &str| {
+        let url = format!("/api/v1/namespaces/{namespace}/pods/none/{what}");
+        kubectl_in_cluster(&["--as", crate::support::RUNNER, "get", "--raw", &url], None)
+            .expect_err("there is no such pod")
+    };
+    let mut failed = Vec::new();
+    let mut expect = |about: &str, answer: String, piece: &str| {
+        if !answer.contains(piece) {
+            failed.push(format!("{about}: expected {piece:?}, got {answer}"));
+        }
+    };
+    // Not `can-i`: another test of this process may have opted in already, but production is never bound.
+    expect(
+        "a command in production",
+        ask(&scene.production, "exec?command=ls&stdout=true"),
+        "cannot get resource \"pods/exec\"",
+    );
+    apply_file(&root().join("kustomize/components/sandbox-exec/clusterrole.yaml"));
+    let mut answer = String::new();
+    for _ in 0..50 {
+        // The aggregated role and the authorizer need a moment.
+        answer = ask(&scene.sandbox, "exec?command=ls&stdout=true");
+        if !answer.contains("cannot get resource") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    expect("a command", answer, "pods \"none\" not found");
+    expect(
+        "a terminal",
+        ask(&scene.sandbox, "exec?command=sh&stdin=true&tty=true"),
+        "interactive terminal",
+    );
+    expect(
+        "a port",
+        ask(&scene.sandbox, "portforward?ports=80"),
+        "cannot get resource \"pods/portforward\"",
+    );
+    kubectl_in_cluster(&["delete", "clusterrole", "kymaros-sandbox-exec"], None)
+        .expect("the opt-in part is gone again");
+    failed
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (installs the base, makes and deletes namespaces)"]
+async fn network_policies() {
+    let scene = Scene::open().await;
+    let policy = |spec: Value| {
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {"name": "try", "namespace": scene.sandbox},
+            "spec": with(&json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}), spec),
+        })
+    };
+    let to = |peers: Value, ports: Value| policy(json!({"egress": [{"to": peers, "ports": ports}]}));
+    let from = |peers: Value| policy(json!({"ingress": [{"from": peers}]}));
+    let in_namespace = |name: &str| json!({"matchLabels": {"kubernetes.io/metadata.name": name}});
+    let run = |id: &str| json!([{"namespaceSelector": {"matchLabels": {"kymaros.io/run": id}}}]);
+    let dns_pods = json!({"matchLabels": {"k8s-app": "kube-dns"}});
+    let dns_ports = json!([{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]);
+    let dns = |namespace: &str| json!([{"namespaceSelector": in_namespace(namespace), "podSelector": dns_pods}]);
+    let runners = json!([{"namespaceSelector": in_namespace("kymaros-system"), "podSelector": {"matchLabels": {"app.kubernetes.io/name": "kymaros-runner"}}}]);
+    let everybody = json!([{"namespaceSelector": {}}]);
+    let block = json!([{"ipBlock": {"cidr": "10.0.0.0/8"}}]);
+    let refused = |piece| Expect::Refused("networkpolicies", piece);
+    let cases = [
+        case("nothing at all", Verb::Create, policy(json!({})), Expect::Accepted),
+        case(
+            "the same sandbox",
+            Verb::Create,
+            policy(json!({"ingress": [{"from": [{"podSelector": {}}]}], "egress": [{"to": [{"podSelector": {}}]}]})),
+            Expect::Accepted,
+        ),
+        case(
+            "from the same run",
+            Verb::Create,
+            from(run(&scene.run)),
+            Expect::Accepted,
+        ),
+        case(
+            "to the same run",
+            Verb::Create,
+            to(run(&scene.run), json!([])),
+            Expect::Accepted,
+        ),
+        case(
+            "the cluster's DNS",
+            Verb::Create,
+            to(dns("kube-system"), dns_ports.clone()),
+            Expect::Accepted,
+        ),
+        case(
+            "OpenShift's DNS",
+            Verb::Create,
+            to(dns("openshift-dns"), json!([{"protocol": "UDP", "port": 5353}])),
+            Expect::Accepted,
+        ),
+        case("from the runner", Verb::Create, from(runners.clone()), Expect::Accepted),
+        case(
+            "to anybody",
+            Verb::Create,
+            policy(json!({"egress": [{}]})),
+            refused("must name its peers"),
+        ),
+        case(
+            "from anybody",
+            Verb::Create,
+            policy(json!({"ingress": [{}]})),
+            refused("must name its peers"),
+        ),
+        case(
+            "to every namespace",
+            Verb::Create,
+            to(everybody.clone(), dns_ports.clone()),
+            refused("reach only sandboxes of the same run"),
+        ),
+        case(
+            "from every namespace",
+            Verb::Create,
+            from(everybody),
+            refused("admit traffic into a sandbox only from"),
+        ),
+        case(
+            "to another run",
+            Verb::Create,
+            to(run("zzzzzz"), json!([])),
+            refused("reach only sandboxes of the same run"),
+        ),
+        case(
+            "from another run",
+            Verb::Create,
+            from(run("zzzzzz")),
+            refused("admit traffic into a sandbox only from"),
+        ),
+        case(
+            "to the runner",
+            Verb::Create,
+            to(runners, json!([])),
+            refused("reach only sandboxes of the same run"),
+        ),
+        case(
+            "from the namespace of DNS",
+            Verb::Create,
+            from(dns("kube-system")),
+            refused("admit traffic into a sandbox only from"),
+        ),
+        case(
+            "to all of kube-system",
+            Verb::Create,
+            to(json!([{"namespaceSelector": in_namespace("kube-system")}]), dns_ports),
+            refused("must name its ports and its pods"),
+        ),
+        case(
+            "every port of DNS",
+            Verb::Create,
+            to(dns("kube-system"), json!([])),
+            refused("must name its ports and its pods"),
+        ),
+        case(
+            "to addresses",
+            Verb::Create,
+            to(block.clone(), json!([])),
+            refused("does not name 10.0.0.0/8"),
+        ),
+        case(
+            "from addresses",
+            Verb::Create,
+            from(block),
+            refused("does not name 10.0.0.0/8"),
+        ),
+        case(
+            "in production",
+            Verb::Create,
+            with(&policy(json!({})), json!({"metadata": {"namespace": scene.production}})),
+            Expect::NoRight,
+        ),
+    ];
+    let failed = failures(&scene.runner, &cases).await;
+    scene.close().await;
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}

@@ -1,0 +1,176 @@
+//! What the runner may do to namespaces, and where it may bind itself.
+
+use serde_json::{Value, json};
+
+use crate::support::cases::{Expect, Verb, case, failures, role_binding, sandbox, send, with};
+use crate::support::scene::Scene;
+
+fn namespace(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (installs the base, makes and deletes namespaces)"]
+async fn namespaces_and_role_bindings() {
+    let scene = Scene::open().await;
+    let fresh = sandbox(&format!("new-kymaros-{}", scene.run));
+    let own = namespace(&scene.sandbox);
+    let subject =
+        |name: &str| json!({"subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "kymaros-system"}]});
+    let refused = |piece| Expect::Refused("namespaces", piece);
+    let unbound = |piece| Expect::Refused("rolebindings", piece);
+    let label = |key: &str, value: Value| json!({"metadata": {"labels": {key: value}}});
+    let cases = [
+        case("a sandbox", Verb::Create, fresh.clone(), Expect::Accepted),
+        case(
+            "a sandbox at level baseline",
+            Verb::Create,
+            with(&fresh, label("pod-security.kubernetes.io/enforce", json!("baseline"))),
+            Expect::Accepted,
+        ),
+        case(
+            "a sandbox without the label",
+            Verb::Create,
+            with(&fresh, label("kymaros.io/managed-by", Value::Null)),
+            refused("labelled kymaros.io/managed-by=kymaros"),
+        ),
+        case(
+            "a sandbox of another run's name",
+            Verb::Create,
+            with(&fresh, label("kymaros.io/run", json!("zzzzzz"))),
+            refused("must be the run id"),
+        ),
+        case(
+            "a sandbox without a level",
+            Verb::Create,
+            with(&fresh, label("pod-security.kubernetes.io/enforce", Value::Null)),
+            refused("Pod Security level"),
+        ),
+        case(
+            "a sandbox without expiry",
+            Verb::Create,
+            with(&fresh, json!({"metadata": {"annotations": null}})),
+            refused("when it expires"),
+        ),
+        case(
+            "an ordinary name",
+            Verb::Create,
+            with(&fresh, json!({"metadata": {"name": "shop"}})),
+            refused("whose name ends in -kymaros-<run id>, not shop"),
+        ),
+        case(
+            "a run id that is too long",
+            Verb::Create,
+            sandbox("shop-kymaros-abcdefg"),
+            refused("whose name ends in"),
+        ),
+        case(
+            "the self-test's namespace",
+            Verb::Create,
+            namespace("kymaros-fence-selftest"),
+            refused("whose name ends in"),
+        ),
+        case(
+            "an annotation of a sandbox",
+            Verb::Patch,
+            with(&own, json!({"metadata": {"annotations": {"kymaros.io/note": "x"}}})),
+            Expect::Accepted,
+        ),
+        case(
+            "a label more on a sandbox",
+            Verb::Patch,
+            with(&own, label("team", json!("a"))),
+            refused("labels after its creation"),
+        ),
+        case(
+            "the label off a sandbox",
+            Verb::Patch,
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": scene.sandbox, "labels": {"kymaros.io/managed-by": null}}}),
+            refused("labels after its creation"),
+        ),
+        case(
+            "a finalizer on a sandbox",
+            Verb::Patch,
+            with(&own, json!({"metadata": {"finalizers": ["example.com/stay"]}})),
+            refused("only change a sandbox's annotations"),
+        ),
+        case(
+            "a label on production",
+            Verb::Patch,
+            with(
+                &namespace(&scene.production),
+                label("kymaros.io/managed-by", json!("kymaros")),
+            ),
+            refused("whose name ends in"),
+        ),
+        case(
+            "an annotation on default",
+            Verb::Patch,
+            with(&namespace("default"), json!({"metadata": {"annotations": {"a": "b"}}})),
+            refused("whose name ends in"),
+        ),
+        case("deleting a sandbox", Verb::Delete, own.clone(), Expect::Accepted),
+        case(
+            "deleting production",
+            Verb::Delete,
+            namespace(&scene.production),
+            refused("whose name ends in"),
+        ),
+        case(
+            "itself in a sandbox",
+            Verb::Create,
+            role_binding(&scene.sibling),
+            Expect::Accepted,
+        ),
+        case(
+            "itself in its own namespace",
+            Verb::Create,
+            role_binding("kymaros-system"),
+            unbound("kymaros-system is none"),
+        ),
+        case(
+            "itself in production",
+            Verb::Create,
+            role_binding(&scene.production),
+            unbound("only bind itself inside a sandbox"),
+        ),
+        case(
+            "itself in kube-system",
+            Verb::Create,
+            role_binding("kube-system"),
+            unbound("only bind itself inside a sandbox"),
+        ),
+        case(
+            "somebody else in a sandbox",
+            Verb::Create,
+            with(&role_binding(&scene.sibling), subject("default")),
+            unbound("only bind itself"),
+        ),
+        case(
+            "everybody in a sandbox",
+            Verb::Create,
+            with(
+                &role_binding(&scene.sibling),
+                json!({"subjects": [{"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": "system:authenticated"}]}),
+            ),
+            unbound("only bind itself"),
+        ),
+        case(
+            "nobody in a sandbox",
+            Verb::Create,
+            with(&role_binding(&scene.sibling), json!({"subjects": []})),
+            unbound("only bind itself"),
+        ),
+    ];
+    let mut failed = failures(&scene.runner, &cases).await;
+    // RBAC answers first here; with a right to bind more than the one role the policy would.
+    let admin = json!({"roleRef": {"name": "cluster-admin"}});
+    let outcome = send(&scene.runner, Verb::Create, &with(&role_binding(&scene.sibling), admin))
+        .await
+        .to_string();
+    if !outcome.contains("not currently held") {
+        failed.push(format!("cluster-admin in a sandbox: {outcome}"));
+    }
+    scene.close().await;
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}

@@ -1,0 +1,180 @@
+//! What the runner may do to volumes and snapshot contents.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::cases::{Expect, Verb, case, failures, make, read, send, with};
+use crate::support::scene::Scene;
+
+fn volume(name: &str, claimant: Option<&str>) -> Value {
+    let mut volume = json!({
+        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "fence",
+            "persistentVolumeReclaimPolicy": "Retain", "csi": {"driver": "fence.example.com", "volumeHandle": name},
+        },
+    });
+    if let Some(namespace) = claimant {
+        volume["spec"]["claimRef"] = json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": "data",
+            "uid": "11111111-2222-3333-4444-555555555555",
+        });
+    }
+    volume
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (installs the base, makes and deletes namespaces, volumes and snapshot contents)"]
+async fn volumes_and_snapshot_contents() {
+    let scene = Scene::open().await;
+    let [released, bound, free, production] =
+        ["released", "bound", "free", "prod"].map(|n| format!("fence-{n}-{}", scene.run));
+    // Without a UID the claim is looked for, and found; with one it is known to be gone.
+    let in_use = with(
+        &volume(&bound, Some(&scene.sandbox)),
+        json!({"spec": {"claimRef": {"name": "bound", "uid": null}}}),
+    );
+    let claim = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "bound", "namespace": scene.sandbox},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "storageClassName": "fence", "volumeName": bound,
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    });
+    let objects = [
+        volume(&released, Some(&scene.sandbox)),
+        in_use.clone(),
+        volume(&free, None),
+        volume(&production, Some(&scene.production)),
+    ];
+    make(&scene.admin, &objects).await;
+    let named = |name: &str| json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}});
+    make(&scene.admin, &[claim]).await;
+    for (name, phase) in [(&released, "Released"), (&production, "Released"), (&bound, "Bound")] {
+        for _ in 0..100 {
+            if read(&scene.admin, &named(name)).await.pointer("/status/phase") == Some(&json!(phase)) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    let content = |name: &str, namespace: &str| {
+        json!({
+            "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotContent", "metadata": {"name": name},
+            "spec": {
+                "deletionPolicy": "Retain", "driver": "fence.example.com", "source": {"snapshotHandle": "h"},
+                "volumeSnapshotRef": {"namespace": namespace, "name": "s"},
+            },
+        })
+    };
+    let [made, kept] = ["made", "kept"].map(|n| format!("fence-{n}-{}", scene.run));
+    let contents = [content(&made, &scene.sandbox), content(&kept, &scene.production)];
+    make(&scene.admin, &contents).await;
+    let policy = |value: &str| json!({"spec": {"persistentVolumeReclaimPolicy": value}});
+    let refused = |piece| Expect::Refused("volumes", piece);
+    let cases = [
+        case(
+            "reclaim policy of a sandbox's volume",
+            Verb::Patch,
+            with(&named(&released), policy("Delete")),
+            Expect::Accepted,
+        ),
+        case(
+            "reclaim policy of production's volume",
+            Verb::Patch,
+            with(&named(&production), policy("Delete")),
+            refused("claimed from a sandbox; this one is claimed from fence-prod"),
+        ),
+        case(
+            "reclaim policy of a free volume",
+            Verb::Patch,
+            with(&named(&free), policy("Delete")),
+            refused("this one is not claimed"),
+        ),
+        case(
+            "claim of a free volume",
+            Verb::Patch,
+            with(
+                &named(&free),
+                json!({"spec": {"claimRef": {"namespace": scene.sandbox, "name": "x"}}}),
+            ),
+            refused("this one is not claimed"),
+        ),
+        case(
+            "claim of a sandbox's volume",
+            Verb::Patch,
+            with(
+                &named(&released),
+                json!({"spec": {"claimRef": {"namespace": scene.production}}}),
+            ),
+            refused("only change a PersistentVolume's reclaim policy"),
+        ),
+        case(
+            "size of a sandbox's volume",
+            Verb::Patch,
+            with(&named(&released), json!({"spec": {"capacity": {"storage": "2Gi"}}})),
+            refused("only change a PersistentVolume's reclaim policy"),
+        ),
+        case(
+            "finalizers of a sandbox's volume",
+            Verb::Patch,
+            with(&named(&released), json!({"metadata": {"finalizers": []}})),
+            refused("only change a PersistentVolume's reclaim policy"),
+        ),
+        case(
+            "labels of a sandbox's volume",
+            Verb::Patch,
+            with(&named(&released), json!({"metadata": {"labels": {"a": "b"}}})),
+            refused("only change a PersistentVolume's reclaim policy"),
+        ),
+        case(
+            "deleting a released volume of a sandbox",
+            Verb::Delete,
+            named(&released),
+            Expect::Accepted,
+        ),
+        case(
+            "deleting a volume in use",
+            Verb::Delete,
+            named(&bound),
+            refused("only delete Released or Failed"),
+        ),
+        case(
+            "deleting production's volume",
+            Verb::Delete,
+            named(&production),
+            refused("claimed from fence-prod"),
+        ),
+        case(
+            "deleting a free volume",
+            Verb::Delete,
+            named(&free),
+            refused("this one is not claimed"),
+        ),
+        case(
+            "deleting a snapshot content of a sandbox",
+            Verb::Delete,
+            contents[0].clone(),
+            Expect::Accepted,
+        ),
+        case(
+            "deleting a snapshot content of production",
+            Verb::Delete,
+            contents[1].clone(),
+            Expect::Refused("snapshot-contents", "made for a sandbox"),
+        ),
+        case(
+            "changing a snapshot content",
+            Verb::Patch,
+            contents[0].clone(),
+            Expect::NoRight,
+        ),
+    ];
+    let failed = failures(&scene.runner, &cases).await;
+    for object in objects.iter().chain(&contents) {
+        send(&scene.admin, Verb::Remove, object).await;
+    }
+    scene.close().await;
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}

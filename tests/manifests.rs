@@ -1,0 +1,512 @@
+//! What is shipped to be applied: it parses, it builds, its parts fit each other, and it says what the program says.
+
+#![expect(clippy::panic, reason = "a test that cannot go on says why")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kymaros_runner::names::{self, annotation, label};
+use serde_json::{Value, json};
+
+use support::{kubectl, root};
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            found.push(path);
+        }
+    }
+}
+
+fn shipped() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    files(&root().join("manifests"), &mut found);
+    files(&root().join("kustomize"), &mut found);
+    found.sort();
+    found
+}
+
+fn documents(text: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(text).expect("YAML")
+}
+
+fn read(path: &Path) -> Vec<Value> {
+    documents(&fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+}
+
+/// Builds a kustomization. Without kubectl this fails rather than pass for nothing.
+fn build(folder: &Path) -> Vec<Value> {
+    documents(&kubectl(&["kustomize", &folder.to_string_lossy()]).expect("the kustomization builds"))
+}
+
+/// Why a kustomization does not build.
+fn refused(folder: &Path) -> String {
+    kubectl(&["kustomize", &folder.to_string_lossy()]).expect_err("it should not build")
+}
+
+/// Writes an overlay that only this test has: files by their path, which say KUSTOMIZE for the folder that is shipped.
+fn overlay(name: &str, overlay: &[(&str, &str)]) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    // A kustomization may not name an absolute path: up to the file system's root, and down again.
+    let up = "../".repeat(folder.components().count() - 1);
+    let kustomize = format!(
+        "{up}{}",
+        root().join("kustomize").to_string_lossy().trim_start_matches('/')
+    );
+    for (path, text) in overlay {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        fs::write(path, text.replace("KUSTOMIZE", &kustomize)).expect("written");
+    }
+    folder
+}
+
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    objects.iter().filter(|object| text(object, "/kind") == kind).collect()
+}
+
+fn one<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    let found: Vec<&Value> = of_kind(objects, kind)
+        .into_iter()
+        .filter(|object| text(object, "/metadata/name") == name)
+        .collect();
+    assert_eq!(found.len(), 1, "{kind} {name}");
+    found[0]
+}
+
+#[test]
+fn every_file_parses() {
+    let files = shipped();
+    assert!(files.len() > 40, "only {} files found", files.len());
+    for path in files {
+        for document in read(&path) {
+            assert!(
+                !text(&document, "/kind").is_empty(),
+                "{}: a document without kind",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_kustomization_builds_and_names_every_file_beside_it() {
+    for path in shipped()
+        .into_iter()
+        .filter(|path| path.ends_with("kustomization.yaml"))
+    {
+        let kustomization = read(&path).remove(0);
+        let folder = path.parent().expect("a folder");
+        let named: BTreeSet<&str> = kustomization["resources"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let name = entry.expect("an entry").file_name();
+            let name = name.to_string_lossy();
+            let beside = name.ends_with(".yaml") && name != "kustomization.yaml";
+            assert!(
+                !beside || named.contains(name.as_ref()),
+                "{}: {name} is not named",
+                path.display()
+            );
+        }
+        if text(&kustomization, "/kind") == "Kustomization" {
+            assert!(!build(folder).is_empty(), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_policy_is_bound_and_refuses_in_words() {
+    let base = build(&root().join("kustomize/base"));
+    let mut policies = 0;
+    for kind in ["ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"] {
+        for policy in of_kind(&base, kind) {
+            policies += 1;
+            let name = text(policy, "/metadata/name");
+            assert!(name.starts_with(names::FENCE_PREFIX), "{name}");
+            assert_eq!(text(policy, "/spec/failurePolicy"), "Fail", "{name}");
+            assert!(
+                ["runner", "sandbox", "cluster", "provider"]
+                    .contains(&text(policy, "/metadata/labels/kymaros.io~1fence")),
+                "{name}"
+            );
+            let binding = one(&base, &format!("{kind}Binding"), name);
+            assert_eq!(text(binding, "/spec/policyName"), name);
+            if kind.starts_with('V') {
+                assert_eq!(binding["spec"]["validationActions"], json!(["Deny"]), "{name}");
+            }
+            for validation in policy["spec"]["validations"].as_array().into_iter().flatten() {
+                // With another reason the API server's text begins with "is invalid", and its code is not 403.
+                assert_eq!(text(validation, "/reason"), "Forbidden", "{name}: {validation}");
+                let message = validation.get("message").or(validation.get("messageExpression"));
+                assert!(message.is_some(), "{name}: {validation}");
+            }
+            let sandbox_only = policy.pointer("/spec/matchConstraints/namespaceSelector/matchLabels");
+            let marked = json!({label::MANAGED_BY: names::MANAGED_BY});
+            assert_eq!(
+                text(policy, "/metadata/labels/kymaros.io~1fence") == "sandbox",
+                sandbox_only == Some(&marked),
+                "{name}"
+            );
+        }
+    }
+    assert_eq!(policies, 29);
+    let bindings = of_kind(&base, "ValidatingAdmissionPolicyBinding").len()
+        + of_kind(&base, "MutatingAdmissionPolicyBinding").len();
+    assert_eq!(bindings, policies, "a binding without a policy");
+}
+
+#[test]
+fn the_program_and_the_manifests_use_the_same_names() {
+    let base = build(&root().join("kustomize/base"));
+    let account = one(&base, "ServiceAccount", names::SERVICE_ACCOUNT);
+    assert_eq!(text(account, "/metadata/namespace"), names::RUNNER_NAMESPACE);
+    one(&base, "Namespace", names::RUNNER_NAMESPACE);
+    one(&base, "ClusterRole", names::SANDBOX_ROLE);
+    let class = one(&base, "PriorityClass", names::PRIORITY_CLASS);
+    assert_eq!(class["preemptionPolicy"], "Never");
+    let value = class["value"].as_i64().expect("a number");
+    assert!(value < 0, "{value}");
+
+    let all = |kind: &str, name: &str| one(&base, kind, &format!("{}{name}", names::FENCE_PREFIX)).to_string();
+    let pods = all("MutatingAdmissionPolicy", "neutralise-pods");
+    assert!(pods.contains(&format!("value: {value}}}")) && pods.contains(names::PRIORITY_CLASS));
+    assert!(all("ValidatingAdmissionPolicy", "sandbox-pods").contains(names::PRIORITY_CLASS));
+    for policy in [
+        all("MutatingAdmissionPolicy", "neutralise-ingresses"),
+        all("ValidatingAdmissionPolicy", "sandbox-objects"),
+    ] {
+        assert!(policy.contains(names::INERT_INGRESS_CLASS));
+    }
+    let probes = all("ValidatingAdmissionPolicy", "pods");
+    assert!(probes.contains(label::PROBE));
+    let namespaces = all("ValidatingAdmissionPolicy", "namespaces");
+    for name in [
+        label::MANAGED_BY,
+        label::RUN,
+        label::POD_SECURITY,
+        annotation::EXPIRES_AT,
+    ] {
+        assert!(namespaces.contains(name), "{name}");
+    }
+    let reserved = all("ValidatingAdmissionPolicy", "reserved-names");
+    for name in [
+        label::MANAGED_BY,
+        label::RUN,
+        label::TEST,
+        label::TEST_UID,
+        label::SOURCE_NAMESPACE,
+    ] {
+        assert!(reserved.contains(name), "{name}");
+    }
+    let reports = all("ValidatingAdmissionPolicy", "reports-pruning");
+    for name in [label::RETAIN, names::condition::COMPLETE, names::GROUP] {
+        assert!(reports.contains(name), "{name}");
+    }
+    let turn = names::TURN_LEASE.starts_with(names::PROVIDER_PREFIX);
+    assert!(
+        turn && all("ValidatingAdmissionPolicy", "leases")
+            .contains(&format!("startsWith('{}')", names::PROVIDER_PREFIX))
+    );
+
+    // Every policy that speaks of a name's end speaks of the same, and every one that speaks of the runner means it.
+    let pattern = format!("{}[a-z0-9]{{6}}$", names::SANDBOX_INFIX);
+    let runner = format!(
+        "system:serviceaccount:{}:{}",
+        names::RUNNER_NAMESPACE,
+        names::SERVICE_ACCOUNT
+    );
+    for policy in base
+        .iter()
+        .filter(|object| text(object, "/kind").ends_with("AdmissionPolicy"))
+    {
+        let policy = policy.to_string();
+        assert_eq!(
+            policy.matches("kymaros-[a-z0-9]{6}").count(),
+            policy.matches(&pattern).count() + policy.matches("'^kymaros-[a-z0-9]{6}$'").count(),
+            "{policy}"
+        );
+        assert_eq!(
+            policy.matches("system:serviceaccount:kymaros").count(),
+            policy.matches(&runner).count(),
+            "{policy}"
+        );
+    }
+}
+
+#[test]
+fn the_sandbox_role_is_made_of_parts_without_any_read_of_secrets() {
+    let base = build(&root().join("kustomize/base"));
+    let role = one(&base, "ClusterRole", names::SANDBOX_ROLE);
+    assert!(
+        role.get("rules").is_none(),
+        "every apply would take the rights away for a moment"
+    );
+    let selector = role["aggregationRule"]["clusterRoleSelectors"][0]["matchLabels"].clone();
+    assert_eq!(selector, json!({"kymaros.io/aggregate-to-sandbox": "true"}));
+    let part = one(&base, "ClusterRole", "kymaros-sandbox-base");
+    assert_eq!(part["metadata"]["labels"]["kymaros.io/aggregate-to-sandbox"], "true");
+    for part in ["sandbox-exec", "sandbox-logs", "sandbox-header-secrets"] {
+        let role = read(&root().join(format!("kustomize/components/{part}/clusterrole.yaml"))).remove(0);
+        assert_eq!(
+            role["metadata"]["labels"]["kymaros.io/aggregate-to-sandbox"], "true",
+            "{part}"
+        );
+        let opted_in = format!("kymaros-{part}");
+        assert_eq!(text(&role, "/metadata/name"), opted_in);
+        assert!(
+            of_kind(&base, "ClusterRole")
+                .iter()
+                .all(|role| text(role, "/metadata/name") != opted_in)
+        );
+    }
+    for role in of_kind(&base, "ClusterRole").into_iter().chain(of_kind(&base, "Role")) {
+        for rule in role["rules"].as_array().into_iter().flatten() {
+            let core = rule["apiGroups"]
+                .as_array()
+                .is_some_and(|groups| groups.contains(&json!("")) || groups.contains(&json!("*")));
+            let secrets = rule["resources"]
+                .as_array()
+                .is_some_and(|kinds| kinds.contains(&json!("secrets")) || kinds.contains(&json!("*")));
+            assert!(!core || !secrets || rule["verbs"] == json!(["create"]), "{rule}");
+        }
+    }
+}
+
+/// The settings that both `CronJobs` share.
+fn assert_well_behaved(cron: &Value) {
+    let name = text(cron, "/metadata/name");
+    assert_eq!(text(cron, "/metadata/namespace"), names::RUNNER_NAMESPACE);
+    assert_eq!(text(cron, "/spec/concurrencyPolicy"), "Forbid", "{name}");
+    assert!(
+        cron["spec"]["startingDeadlineSeconds"].as_u64() > Some(10),
+        "{name}: below ten seconds a CronJob may never start"
+    );
+    assert!(!text(cron, "/spec/timeZone").is_empty(), "{name}");
+    let job = &cron["spec"]["jobTemplate"]["spec"];
+    assert_eq!(job["backoffLimit"], 0, "{name}");
+    assert!(job["ttlSecondsAfterFinished"].as_u64() > Some(3600), "{name}");
+    let pod = &job["template"];
+    assert_eq!(pod["metadata"]["labels"][label::APP_NAME], names::APP, "{name}");
+    assert_eq!(
+        pod["metadata"]["annotations"]["cluster-autoscaler.kubernetes.io/safe-to-evict"], "false",
+        "{name}"
+    );
+    let spec = &pod["spec"];
+    assert_eq!(spec["serviceAccountName"], names::SERVICE_ACCOUNT, "{name}");
+    assert_eq!(spec["automountServiceAccountToken"], true, "{name}");
+    assert_eq!(spec["restartPolicy"], "Never", "{name}");
+    assert_eq!(spec["terminationGracePeriodSeconds"], 120, "{name}");
+    assert_eq!(spec["securityContext"]["runAsNonRoot"], true, "{name}");
+    assert_eq!(
+        spec["securityContext"]["seccompProfile"]["type"], "RuntimeDefault",
+        "{name}"
+    );
+    let containers = spec["containers"].as_array().expect("containers");
+    assert_eq!(containers.len(), 1, "{name}");
+    let context = &containers[0]["securityContext"];
+    assert_eq!(context["allowPrivilegeEscalation"], false, "{name}");
+    assert_eq!(context["readOnlyRootFilesystem"], true, "{name}");
+    assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}), "{name}");
+    let environment = environment(cron);
+    for (variable, field) in [
+        ("POD_NAME", "metadata.name"),
+        ("POD_UID", "metadata.uid"),
+        ("POD_NAMESPACE", "metadata.namespace"),
+        ("POD_IP", "status.podIP"),
+    ] {
+        assert_eq!(
+            environment[variable]["valueFrom"]["fieldRef"]["fieldPath"], field,
+            "{name}"
+        );
+    }
+}
+
+fn environment(cron: &Value) -> BTreeMap<&str, &Value> {
+    let variables = &cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["env"];
+    variables
+        .as_array()
+        .expect("env")
+        .iter()
+        .map(|variable| (text(variable, "/name"), variable))
+        .collect()
+}
+
+fn image(cron: &Value) -> &str {
+    text(cron, "/spec/jobTemplate/spec/template/spec/containers/0/image")
+}
+
+#[test]
+fn the_example_runs_its_test_when_the_test_says() {
+    let example = build(&root().join("kustomize/example"));
+    let tests = of_kind(&example, "RestoreTest");
+    assert_eq!(tests.len(), 1);
+    let test = tests[0];
+    let name = text(test, "/metadata/name");
+    let cron = one(&example, "CronJob", name);
+    assert_well_behaved(cron);
+    assert_eq!(cron["spec"]["schedule"], test["spec"]["schedule"]["cron"]);
+    assert_eq!(cron["spec"]["timeZone"], test["spec"]["schedule"]["timezone"]);
+    assert_eq!(environment(cron)["RESTORE_TEST_NAME"]["value"], name);
+    // A day of spec.timeout at most, and an hour for the rest.
+    assert_eq!(cron["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"], 90_000);
+    for pointer in [
+        "/metadata",
+        "/spec/jobTemplate/metadata",
+        "/spec/jobTemplate/spec/template/metadata",
+    ] {
+        assert_eq!(
+            cron.pointer(pointer).expect("metadata")["labels"][label::TEST],
+            name,
+            "{pointer}"
+        );
+    }
+    let policy = one(
+        &example,
+        "HealthCheckPolicy",
+        text(test, "/spec/healthChecks/policyRef"),
+    );
+    assert_eq!(policy["metadata"]["namespace"], test["metadata"]["namespace"]);
+    assert!(
+        !Value::from(example.clone()).to_string().contains("copied-from"),
+        "something was not copied"
+    );
+
+    let sweep = one(&example, "CronJob", "kymaros-sweep");
+    assert_well_behaved(sweep);
+    assert_eq!(
+        sweep["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["args"],
+        json!(["sweep"])
+    );
+    assert_eq!(image(sweep), image(cron));
+}
+
+fn restore_test(name: &str, schedule: &str) -> String {
+    format!(
+        "apiVersion: restore.kymaros.io/v1alpha1\nkind: RestoreTest\nmetadata: {{name: {name}, namespace: kymaros-system}}\n\
+         spec:\n  backupSource: {{provider: velero, namespaces: [{{name: {name}}}]}}\n  schedule: {schedule}\n"
+    )
+}
+
+const DRILL: &str = "resources: [test.yaml]\ncomponents: [KUSTOMIZE/components/drill]\n";
+
+#[test]
+fn an_overlay_may_hold_several_tests_and_name_the_image_once() {
+    let night = restore_test("shop", "{cron: 0 3 * * *, timezone: Europe/Paris}");
+    let weekly = restore_test("blog", "{cron: 30 4 * * 0, timezone: UTC}");
+    let drill = DRILL.replace("KUSTOMIZE", "../KUSTOMIZE");
+    let built = build(&overlay(
+        "several",
+        &[
+            (
+                "kustomization.yaml",
+                "resources: [KUSTOMIZE/base, shop, blog]\nimages: [{name: kymaros-runner, newName: example/runner, newTag: '7'}]\n",
+            ),
+            ("shop/kustomization.yaml", &drill),
+            ("shop/test.yaml", &night),
+            ("blog/kustomization.yaml", &drill),
+            ("blog/test.yaml", &weekly),
+        ],
+    ));
+    for (name, schedule, zone) in [("shop", "0 3 * * *", "Europe/Paris"), ("blog", "30 4 * * 0", "UTC")] {
+        let cron = one(&built, "CronJob", name);
+        assert_eq!(text(cron, "/spec/schedule"), schedule);
+        assert_eq!(text(cron, "/spec/timeZone"), zone);
+        assert_eq!(environment(cron)["RESTORE_TEST_NAME"]["value"], name);
+    }
+    assert_eq!(of_kind(&built, "CronJob").len(), 3);
+    for cron in of_kind(&built, "CronJob") {
+        assert_eq!(image(cron), "example/runner:7");
+    }
+}
+
+#[test]
+fn a_test_without_a_time_zone_or_a_second_test_in_a_directory_is_found_when_building() {
+    let without = restore_test("shop", "{cron: 0 3 * * *}");
+    let error = refused(&overlay(
+        "without-zone",
+        &[("kustomization.yaml", DRILL), ("test.yaml", &without)],
+    ));
+    assert!(error.contains("spec.schedule.timezone"), "{error}");
+    let schedule = "{cron: 0 3 * * *, timezone: UTC}";
+    let two = format!(
+        "{}---\n{}",
+        restore_test("shop", schedule),
+        restore_test("blog", schedule)
+    );
+    let error = refused(&overlay(
+        "two-tests",
+        &[("kustomization.yaml", DRILL), ("test.yaml", &two)],
+    ));
+    assert!(error.contains("multiple matches"), "{error}");
+}
+
+#[test]
+fn another_provider_namespace_is_named_once() {
+    let provider = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: kymaros-provider\n  annotations: {config.kubernetes.io/local-config: 'true'}\n\
+                    data: {namespace: backup-system}\n";
+    let kustomization = "resources: [KUSTOMIZE/base, provider.yaml]\n\
+                         components: [KUSTOMIZE/components/location-ca, KUSTOMIZE/components/provider-namespace]\n";
+    let built = build(&overlay(
+        "provider",
+        &[("kustomization.yaml", kustomization), ("provider.yaml", provider)],
+    ));
+    for kind in ["Role", "RoleBinding"] {
+        for name in ["kymaros-runner-provider", "kymaros-runner-location-ca"] {
+            assert_eq!(text(one(&built, kind, name), "/metadata/namespace"), "backup-system");
+        }
+        assert_eq!(
+            text(one(&built, kind, "kymaros-runner"), "/metadata/namespace"),
+            names::RUNNER_NAMESPACE
+        );
+    }
+    let fence = one(&built, "ValidatingAdmissionPolicy", "kymaros-fence-source-volumes");
+    assert_eq!(
+        text(fence, "/spec/matchConditions/0/expression"),
+        "request.userInfo.username.startsWith('system:serviceaccount:' + 'backup-system' + ':')"
+    );
+    for object in &built {
+        assert_ne!(text(object, "/metadata/namespace"), "velero", "{object}");
+        assert!(!object.to_string().contains("'velero'"), "{object}");
+    }
+    assert!(of_kind(&built, "ConfigMap").is_empty());
+}
+
+#[test]
+fn the_components_add_what_they_say() {
+    let kustomization = "resources: [KUSTOMIZE/base]\ncomponents:\n- KUSTOMIZE/components/sandbox-exec\n- KUSTOMIZE/components/sandbox-logs\n\
+                         - KUSTOMIZE/components/sandbox-header-secrets\n- KUSTOMIZE/components/notification-secrets\n- KUSTOMIZE/components/before-1.36\n";
+    let built = build(&overlay("components", &[("kustomization.yaml", kustomization)]));
+    for part in [
+        "kymaros-sandbox-exec",
+        "kymaros-sandbox-logs",
+        "kymaros-sandbox-header-secrets",
+    ] {
+        one(&built, "ClusterRole", part);
+    }
+    let secrets = one(&built, "Role", "kymaros-runner-notifications");
+    assert_eq!(
+        secrets["rules"],
+        json!([{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["kymaros-notifications"], "verbs": ["get"]}])
+    );
+    assert!(
+        built
+            .iter()
+            .all(|object| !text(object, "/kind").starts_with("MutatingAdmissionPolicy"))
+    );
+    assert_eq!(of_kind(&built, "ValidatingAdmissionPolicy").len(), 20);
+}

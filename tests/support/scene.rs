@@ -1,0 +1,140 @@
+//! A sandbox and what stands around it on a real API server, for one test.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use kube::Client;
+use serde_json::{Value, json};
+
+use super::cases::{Outcome, Verb, make, role_binding, sandbox, send};
+use super::{PROVIDER, RUNNER, apply_base, apply_object, client};
+
+/// The actors, and the names of this test's namespaces.
+pub(crate) struct Scene {
+    /// The cluster's administrator: everybody whom no policy names.
+    pub(crate) admin: Client,
+    /// The runner.
+    pub(crate) runner: Client,
+    /// The backup provider.
+    pub(crate) provider: Client,
+    /// The run id that the sandboxes' names end in.
+    pub(crate) run: String,
+    /// A sandbox of that run.
+    pub(crate) sandbox: String,
+    /// Another one of the same run.
+    pub(crate) sibling: String,
+    /// A sandbox of another run.
+    pub(crate) foreign: String,
+    /// A namespace that is none.
+    pub(crate) production: String,
+}
+
+impl Scene {
+    /// Installs what is shipped (once per process), makes the namespaces, and waits until the fence is in force.
+    pub(crate) async fn open() -> Self {
+        static INSTALLED: OnceLock<()> = OnceLock::new();
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        INSTALLED.get_or_init(|| {
+            apply_base();
+            // The provider may do everything, as its own installation says; RBAC must not be what stops it here.
+            apply_object(&json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+                "metadata": {"name": "kymaros-tests-provider"},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+                "subjects": [{"kind": "ServiceAccount", "name": "velero", "namespace": "velero"}],
+            }));
+        });
+        // Ids of earlier processes may still be in the cluster, half deleted.
+        let unique = std::process::id()
+            .wrapping_mul(16)
+            .wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed))
+            & 0xff_ffff;
+        let run = format!("{unique:06x}");
+        let other = format!("{:06x}", unique ^ 0x80_0000);
+        let scene = Self {
+            admin: client(None).await,
+            runner: client(Some(RUNNER)).await,
+            provider: client(Some(PROVIDER)).await,
+            sandbox: format!("shop-kymaros-{run}"),
+            sibling: format!("blog-kymaros-{run}"),
+            foreign: format!("shop-kymaros-{other}"),
+            production: format!("fence-prod-{run}"),
+            run,
+        };
+        make(
+            &scene.runner,
+            &[
+                sandbox(&scene.sandbox),
+                sandbox(&scene.sibling),
+                sandbox(&scene.foreign),
+            ],
+        )
+        .await;
+        let production = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": scene.production}});
+        make(&scene.admin, &[production]).await;
+        for namespace in [&scene.sandbox, &scene.sibling, &scene.foreign, &scene.production] {
+            // Without the controller that makes it, no pod would be accepted.
+            let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}});
+            make(&scene.admin, &[account]).await;
+        }
+        scene.in_force().await;
+        make(&scene.runner, &[role_binding(&scene.sandbox)]).await;
+        scene.granted().await;
+        scene
+    }
+
+    /// Waits until the runner has its rights in the sandbox: the authorizer learns of a binding a moment after it was made,
+    /// and the role is put together by a controller.
+    async fn granted(&self) {
+        let quota = json!({
+            "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "trial", "namespace": self.sandbox}, "spec": {},
+        });
+        let mut last = String::new();
+        for _ in 0..100 {
+            match send(&self.runner, Verb::Create, &quota).await {
+                Outcome::Accepted(_) => return,
+                outcome => last = outcome.to_string(),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the runner has no rights in its sandbox after 10 s: {last}");
+    }
+
+    /// Waits until the first and the last policy answer: a new policy is in force a second or two after it was written.
+    async fn in_force(&self) {
+        let service = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "trial", "namespace": self.sandbox},
+            "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]},
+        });
+        let widget = json!({
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "Application",
+            "metadata": {"name": "trial", "namespace": self.sandbox},
+        });
+        let mut last = String::new();
+        for _ in 0..100 {
+            let bound = send(&self.runner, Verb::Create, &role_binding("kymaros-system")).await;
+            let served = send(&self.admin, Verb::Create, &service).await;
+            let held = send(&self.admin, Verb::Create, &widget).await;
+            if let (Outcome::Refused(first), Outcome::Accepted(service), Outcome::Refused(second)) =
+                (&bound, &served, &held)
+                && first.contains("kymaros-fence-rolebindings")
+                && second.contains("kymaros-fence-foreign-kinds")
+                && service.pointer("/spec/type") == Some(&Value::from("ClusterIP"))
+            {
+                return;
+            }
+            last = format!("RoleBinding {bound}; Service {served}; Application {held}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the fence is not in force after 10 s: {last}");
+    }
+
+    /// Removes the namespaces, without waiting for it.
+    pub(crate) async fn close(&self) {
+        for name in [&self.sandbox, &self.sibling, &self.foreign, &self.production] {
+            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            send(&self.admin, Verb::Remove, &namespace).await;
+        }
+    }
+}
