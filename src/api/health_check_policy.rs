@@ -90,7 +90,8 @@ pub struct Check {
     /// For type tcpSocket: where a TCP connection must open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp_socket: Option<TcpSocketCheck>,
-    /// For type exec: the command, the pod it runs in, and the outcome expected.
+    /// For type exec: the command, the pod it runs in, and the outcome expected. The installation needs the component
+    /// sandbox-exec for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exec: Option<ExecCheck>,
     /// For type resourceExists: the objects that must be there.
@@ -173,7 +174,7 @@ pub struct HttpGetCheck {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub headers: Vec<Header>,
-    /// Regular expression that must be found in the body, of which the first 64 KiB are read. By default any body will do.
+    /// Regular expression that must be found in the body, of which the first 1 MiB is read. By default any body will do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub body_matches: Option<String>,
@@ -246,7 +247,8 @@ pub struct HeaderSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeyRef {
-    /// Name of the Secret, which is read in the sandbox the check runs in. The runner needs the optional role for it.
+    /// Name of the Secret, which is read in the sandbox the check runs in. The installation needs the component
+    /// sandbox-header-secrets for it.
     #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = [dns_subdomain()]))]
     pub name: String,
     /// The key whose value is used.
@@ -276,7 +278,7 @@ pub struct TcpSocketCheck {
     pub retries: u32,
 }
 
-/// Passes when a command in one ready pod ends as expected. The runner needs the optional role for it.
+/// Passes when a command in one ready pod ends as expected. The installation needs the component sandbox-exec for it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExecCheck {
@@ -332,8 +334,8 @@ pub struct ResourceRef {
         rule("!self.matches('[/%]') && self != '.' && self != '..'", "must be the name of an object"),
     ]))]
     pub name: String,
-    /// Group and version of the kind, such as apps/v1, if several groups have a kind of this name. By default the one
-    /// that the cluster serves.
+    /// Group and version of the kind, such as apps/v1. By default that of the group which the cluster serves; of several
+    /// the one of Kubernetes itself, and if that does not decide, the check fails and asks for this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 317), extend("x-kubernetes-validations" = [
         rule("self.matches('^([a-z0-9.-]+/)?v[a-z0-9]+$')", "must be a group and version such as apps/v1, or v1"),

@@ -12,6 +12,7 @@ pub mod limits;
 mod quantity;
 mod restore_report;
 mod restore_test;
+mod sandbox;
 mod schema;
 pub mod time;
 
@@ -21,6 +22,7 @@ pub use health_check_policy::*;
 pub use quantity::Quantity;
 pub use restore_report::*;
 pub use restore_test::*;
+pub use sandbox::*;
 
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 pub use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;

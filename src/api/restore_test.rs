@@ -12,10 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::schema::{self, dns_label, dns_subdomain, rule};
-use super::{
-    ChannelType, Condition, Duration, IsolationProof, LogScope, NetworkIsolation, Outcome, Phase, PodSecurity,
-    Provider, Quantity, Selection, Time, limits,
-};
+use super::{ChannelType, Condition, Duration, LogScope, Outcome, Phase, Provider, Sandbox, Selection, Time, limits};
 
 /// What to restore for practice, and how to judge it.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -148,7 +145,7 @@ pub struct BackupSource {
     /// Restore only objects that have all of these labels. The report then says that it judged a part. By default
     /// everything in the namespaces is restored.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "schema::match_labels")]
+    #[schemars(schema_with = "source_labels")]
     pub label_selector: BTreeMap<String, String>,
 }
 
@@ -204,105 +201,6 @@ fn default_timezone() -> String {
     "UTC".to_owned()
 }
 
-/// The throw-away namespaces that are restored into.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Sandbox {
-    /// Beginning of the sandboxes' names. Default rp-test.
-    #[schemars(length(min = 1, max = 40), extend("x-kubernetes-validations" = [dns_label()]))]
-    pub namespace_prefix: String,
-    /// Longest life of a sandbox after its run ended or died; then the hourly sweep removes it. A run that ends normally
-    /// removes its sandboxes at once. Default 30m.
-    #[schemars(schema_with = "schema::timeout")]
-    pub ttl: Duration,
-    /// How long the sandboxes of a run that did not pass are kept for debugging. Default 0s: they are removed at once.
-    /// At most 168h.
-    #[schemars(schema_with = "schema::keep")]
-    pub keep_failed_for: Duration,
-    /// Upper bounds for what the restored pods and claims of one sandbox may request. By default there are none.
-    pub resource_quota: ResourceQuota,
-    /// What restored pods may talk to: strict (the default) for pods of their own sandbox, group for pods of all
-    /// sandboxes of the run. Nothing else is ever reached, except the cluster's DNS.
-    pub network_isolation: NetworkIsolation,
-    /// Where the cluster's DNS is, for clusters that do not run it as kube-dns in kube-system.
-    pub dns: Dns,
-    /// With required (the default) nothing is restored unless a probe has shown that the cluster enforces network
-    /// policies. With report the run goes on, and the condition SandboxIsolated of its report says that isolation was
-    /// not proved.
-    pub isolation_proof: IsolationProof,
-    /// Pod Security level enforced in the sandbox: baseline (the default) or privileged, which the report then shows.
-    /// Access to the host is refused with either.
-    pub pod_security: PodSecurity,
-}
-
-impl Default for Sandbox {
-    fn default() -> Self {
-        Self {
-            namespace_prefix: "rp-test".to_owned(),
-            ttl: Duration::from_mins(30),
-            keep_failed_for: Duration::ZERO,
-            resource_quota: ResourceQuota::default(),
-            network_isolation: NetworkIsolation::Strict,
-            dns: Dns::default(),
-            isolation_proof: IsolationProof::Required,
-            pod_security: PodSecurity::Baseline,
-        }
-    }
-}
-
-/// Upper bounds for what one sandbox may request.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ResourceQuota {
-    /// Sum of the pods' CPU requests, such as 2 or 500m. Pods without a request count as 10m.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<Quantity>,
-    /// Sum of the pods' memory requests, such as 4Gi. Pods without a request count as 16Mi.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<Quantity>,
-    /// Sum of the claims' storage requests, such as 50Gi.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub storage: Option<Quantity>,
-}
-
-/// Where the cluster's DNS is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Dns {
-    /// Namespace of the DNS pods. Default kube-system.
-    #[schemars(length(min = 1, max = 63), extend("x-kubernetes-validations" = [dns_label()]))]
-    pub namespace: String,
-    /// Labels of the DNS pods. Default k8s-app=kube-dns.
-    #[schemars(schema_with = "schema::match_labels", extend("minProperties" = 1))]
-    pub pod_selector: BTreeMap<String, String>,
-    /// Addresses at which DNS answers besides these pods, such as 169.254.20.10/32 for a cache on each node. None by
-    /// default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 43), extend("x-kubernetes-validations" = [rule(
-        r"self.matches('^(([0-9]{1,3}\\.){3}[0-9]{1,3}/([0-9]|[12][0-9]|3[0-2])|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*/([0-9]{1,2}|1[01][0-9]|12[0-8]))$')",
-        "must be an address range such as 169.254.20.10/32",
-    )]))]
-    pub cidr: Option<String>,
-    /// Ports of DNS, each for UDP and TCP, as the pods listen on them. Default 53.
-    #[schemars(length(min = 1, max = 4), inner(range(min = 1, max = 65535)), extend("x-kubernetes-list-type" = "set"))]
-    pub ports: Vec<u16>,
-    /// Domain of the cluster's own names. Default cluster.local.
-    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = [dns_subdomain()]))]
-    pub domain: String,
-}
-
-impl Default for Dns {
-    fn default() -> Self {
-        Self {
-            namespace: "kube-system".to_owned(),
-            pod_selector: BTreeMap::from([("k8s-app".to_owned(), "kube-dns".to_owned())]),
-            cidr: None,
-            ports: vec![53],
-            domain: "cluster.local".to_owned(),
-        }
-    }
-}
-
 /// What the restore brings back and how long it may take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -312,7 +210,10 @@ pub struct RestoreOptions {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(min = 1, max = 317)), extend(
         "x-kubernetes-list-type" = "set",
-        "x-kubernetes-validations" = [rule("self.all(x, x.matches('^[A-Za-z0-9][A-Za-z0-9.-]*$'))", "each must name a kind, such as events or deployments.apps")]
+        "x-kubernetes-validations" = [
+            rule(r"self.all(x, x.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$'))", "each must name a kind as the API's addresses do, such as events or deployments.apps"),
+            rule("self.all(x, !(x in ['pv', 'persistentvolume', 'persistentvolumes']))", "persistentvolumes must not be excluded: claims would wait for the source's own volumes"),
+        ]
     ))]
     pub excluded_resources: Vec<String>,
     /// Storage classes of the backup and those to use for them in the sandbox. By default each claim keeps its own.
@@ -324,7 +225,10 @@ pub struct RestoreOptions {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), inner(length(min = 1, max = 317)), extend(
         "x-kubernetes-list-type" = "set",
-        "x-kubernetes-validations" = [rule("self.all(x, x == '*' || x.matches('^[A-Za-z0-9][A-Za-z0-9-]*([.][A-Za-z0-9-]+)+$'))", "each must be a group such as example.com, a kind.group such as Cache.example.com, or *")]
+        "x-kubernetes-validations" = [rule(
+            r"self.all(x, x == '*' || x.matches('^([A-Z][A-Za-z0-9]*\\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+$'))",
+            "each must be a group such as example.com, a kind and its group such as Cache.example.com, or *",
+        )]
     ))]
     pub custom_resources: Vec<String>,
     /// How long to wait for restores of others to finish before this one is started. A run that waits longer ends
@@ -348,11 +252,31 @@ impl Default for RestoreOptions {
     }
 }
 
+/// Labels of what is restored. Jobs and their pods never are, so a selector of their label would select nothing.
+fn source_labels(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let mut labels = schema::match_labels(generator);
+    let rules = labels
+        .get_mut("x-kubernetes-validations")
+        .and_then(serde_json::Value::as_array_mut);
+    rules.into_iter().for_each(|rules| {
+        rules.push(rule(
+            "!('batch.kubernetes.io/job-name' in self)",
+            "Jobs and their pods are never restored, so batch.kubernetes.io/job-name would select nothing",
+        ));
+    });
+    labels
+}
+
 fn storage_class_mapping(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",
         "maxProperties": 50,
-        "additionalProperties": { "type": "string", "minLength": 1, "maxLength": 253 },
+        "additionalProperties": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 253,
+            "x-kubernetes-validations": [dns_subdomain()],
+        },
     })
 }
 

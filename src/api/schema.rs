@@ -87,6 +87,9 @@ pub(super) fn match_labels(_: &mut SchemaGenerator) -> Schema {
         "additionalProperties": { "type": "string", "maxLength": 63 },
         "x-kubernetes-map-type": "atomic",
         "x-kubernetes-validations": [rule(
+            "self.all(k, k.size() <= 317 && k.matches('^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$'))",
+            "label keys must be a name of at most 63 letters, digits, '-', '_' and '.', with a domain and '/' before it if need be",
+        ), rule(
             "self.all(k, self[k].matches('^(([A-Za-z0-9][A-Za-z0-9_.-]*)?[A-Za-z0-9])?$'))",
             "label values must be letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",
         )],
@@ -99,7 +102,7 @@ pub(super) fn port(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-int-or-string": true,
         "maxLength": 15,
         "x-kubernetes-validations": [rule(
-            "type(self) == int ? self >= 1 && self <= 65535 : string(self).matches('^[a-z0-9-]*[a-z][a-z0-9-]*$')",
+            "type(self) == int ? self >= 1 && self <= 65535 : string(self).matches('^([a-z0-9]+-)*[a-z0-9]+$') && string(self).matches('[a-z]')",
             "must be a port number from 1 to 65535, without quotes, or the name of a port of the Service",
         )],
     })

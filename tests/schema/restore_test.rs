@@ -182,6 +182,18 @@ fn source_rows() -> Vec<Row> {
             json!({ "app.kubernetes.io/name": "my-shop", "empty": "" }),
         ),
         row(
+            "spec.backupSource.labelSelector",
+            json!({ "-app": "shop" }),
+            "label keys must be a name of at most 63 letters",
+            json!({ "App_1": "shop" }),
+        ),
+        row(
+            "spec.backupSource.labelSelector",
+            json!({ "batch.kubernetes.io/job-name": "import" }),
+            "Jobs and their pods are never restored",
+            json!({ "batch.kubernetes.io/other": "import" }),
+        ),
+        row(
             "spec.schedule.cron",
             json!("0 3 * *"),
             "spec.schedule.cron: Invalid value: \"0 3 * *\": must be five fields such as '0 3 * * *', or @hourly",
@@ -382,13 +394,25 @@ fn other_rows() -> Vec<Row> {
         row(
             "spec.restore.customResources",
             json!(["caches"]),
-            "each must be a group such as example.com, a kind.group such as Cache.example.com, or *",
+            "each must be a group such as example.com, a kind and its group such as Cache.example.com, or *",
             json!(["example.com", "Cache.example.com"]),
         ),
         row(
             "spec.restore.excludedResources",
+            json!(["pv"]),
+            "persistentvolumes must not be excluded: claims would wait for the source's own volumes",
+            json!(["poddisruptionbudgets.policy"]),
+        ),
+        row(
+            "spec.restore.storageClassMapping",
+            json!({ "gold": "Local Path" }),
+            "spec.restore.storageClassMapping[gold]: Invalid value: \"Local Path\": must be lower-case letters",
+            json!({ "gold": "local.path" }),
+        ),
+        row(
+            "spec.restore.excludedResources",
             json!(["*"]),
-            "each must name a kind, such as events or deployments.apps",
+            "each must name a kind as the API's addresses do, such as events or deployments.apps",
             json!(["secrets"]),
         ),
         row(

@@ -1,0 +1,113 @@
+//! `RestoreTest`, its section `sandbox`: what is restored into.
+
+#![expect(
+    clippy::doc_markdown,
+    reason = "these comments are what `kubectl explain` prints, where backticks are noise"
+)]
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema::{self, dns_label, dns_subdomain, rule};
+use super::{Duration, IsolationProof, NetworkIsolation, PodSecurity, Quantity};
+
+/// The throw-away namespaces that are restored into.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Sandbox {
+    /// Beginning of the sandboxes' names. Default rp-test.
+    #[schemars(length(min = 1, max = 40), extend("x-kubernetes-validations" = [dns_label()]))]
+    pub namespace_prefix: String,
+    /// Longest life of a sandbox after its run ended or died; then the hourly sweep removes it. A run that ends normally
+    /// removes its sandboxes at once. Default 30m.
+    #[schemars(schema_with = "schema::timeout")]
+    pub ttl: Duration,
+    /// How long the sandboxes of a run that did not pass are kept for debugging. Default 0s: they are removed at once.
+    /// At most 168h.
+    #[schemars(schema_with = "schema::keep")]
+    pub keep_failed_for: Duration,
+    /// Upper bounds for what the restored pods and claims of one sandbox may request. By default there are none.
+    pub resource_quota: ResourceQuota,
+    /// What restored pods may talk to: strict (the default) for pods of their own sandbox, group for pods of all
+    /// sandboxes of the run. Nothing else is ever reached, except the cluster's DNS.
+    pub network_isolation: NetworkIsolation,
+    /// Where the cluster's DNS is, for clusters that do not run it as kube-dns in kube-system.
+    pub dns: Dns,
+    /// With required (the default) nothing is restored unless a probe has shown that the cluster enforces network
+    /// policies. With report the run goes on, and the condition SandboxIsolated of its report says that isolation was
+    /// not proved.
+    pub isolation_proof: IsolationProof,
+    /// Pod Security level enforced in the sandbox: baseline (the default) or privileged, which the report then shows.
+    /// Access to the host is refused with either.
+    pub pod_security: PodSecurity,
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self {
+            namespace_prefix: "rp-test".to_owned(),
+            ttl: Duration::from_mins(30),
+            keep_failed_for: Duration::ZERO,
+            resource_quota: ResourceQuota::default(),
+            network_isolation: NetworkIsolation::Strict,
+            dns: Dns::default(),
+            isolation_proof: IsolationProof::Required,
+            pod_security: PodSecurity::Baseline,
+        }
+    }
+}
+
+/// Upper bounds for what one sandbox may request.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ResourceQuota {
+    /// Sum of the pods' CPU requests, such as 2 or 500m. Pods without a request count as 10m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Quantity>,
+    /// Sum of the pods' memory requests, such as 4Gi. Pods without a request count as 16Mi.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Quantity>,
+    /// Sum of the claims' storage requests, such as 50Gi.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Quantity>,
+}
+
+/// Where the cluster's DNS is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Dns {
+    /// Namespace of the DNS pods. Default kube-system.
+    #[schemars(length(min = 1, max = 63), extend("x-kubernetes-validations" = [dns_label()]))]
+    pub namespace: String,
+    /// Labels of the DNS pods. Default k8s-app=kube-dns.
+    #[schemars(schema_with = "schema::match_labels", extend("minProperties" = 1))]
+    pub pod_selector: BTreeMap<String, String>,
+    /// Addresses at which DNS answers besides these pods, such as 169.254.20.10/32 for a cache on each node. None by
+    /// default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 43), extend("x-kubernetes-validations" = [rule(
+        r"self.matches('^(([0-9]{1,3}\\.){3}[0-9]{1,3}/([0-9]|[12][0-9]|3[0-2])|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*/([0-9]{1,2}|1[01][0-9]|12[0-8]))$')",
+        "must be an address range such as 169.254.20.10/32",
+    )]))]
+    pub cidr: Option<String>,
+    /// Ports of DNS, each for UDP and TCP, as the pods listen on them. Default 53.
+    #[schemars(length(min = 1, max = 4), inner(range(min = 1, max = 65535)), extend("x-kubernetes-list-type" = "set"))]
+    pub ports: Vec<u16>,
+    /// Domain of the cluster's own names. Default cluster.local.
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = [dns_subdomain()]))]
+    pub domain: String,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            namespace: "kube-system".to_owned(),
+            pod_selector: BTreeMap::from([("k8s-app".to_owned(), "kube-dns".to_owned())]),
+            cidr: None,
+            ports: vec![53],
+            domain: "cluster.local".to_owned(),
+        }
+    }
+}
