@@ -14,6 +14,7 @@ pub mod facts;
 pub mod judge;
 pub mod logging;
 pub mod names;
+pub mod observe;
 pub mod plan;
 pub mod probe;
 pub mod retention;

@@ -77,6 +77,22 @@ where
     pub fn watch(&self, query: &Query) -> Watch<K> {
         Watch::new(self, query, self.many("watch"))
     }
+
+    /// Every event of a watch as it comes, for those who keep less than the objects. The stream never ends; after an error
+    /// it tries again at once, so pauses are the reader's.
+    pub fn events(&self, query: &Query) -> BoxStream<'static, Result<Event<K>, Error>> {
+        let call = self.many("watch");
+        let events = self.raw(query);
+        events
+            .map(move |event| event.map_err(|error| call.watch_failed(error)))
+            .boxed()
+    }
+
+    fn raw(&self, query: &Query) -> BoxStream<'static, watcher::Result<Event<K>>> {
+        watcher(self.api().clone(), query.watch().timeout(WATCH_SECONDS))
+            .modify(|object| object.meta_mut().managed_fields = None)
+            .boxed()
+    }
 }
 
 /// Objects followed through a watch: always the whole state, whatever happened in between.
@@ -115,12 +131,8 @@ where
     K: Resource<DynamicType: Default> + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
     fn new(objects: &Objects<K>, query: &Query, call: Call) -> Self {
-        let config = query.watch().timeout(WATCH_SECONDS);
-        let events = watcher(objects.api().clone(), config)
-            .modify(|object| object.meta_mut().managed_fields = None)
-            .boxed();
         Self {
-            events,
+            events: objects.raw(query),
             call,
             objects: BTreeMap::new(),
             listed: BTreeMap::new(),

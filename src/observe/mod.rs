@@ -1,0 +1,37 @@
+//! Looks hard at what came back: pods, objects, volumes, and names that still mean production.
+//!
+//! The files that decide are pure and work on plain values; only [`startup`], [`inventory`], [`volumes`] and [`scan`] know
+//! the cluster.
+//!
+//! ```text
+//! watches ─► seen ─► scene ─► desired + cause ─► state ─► PodFacts          (startup)
+//! lists, provider's list, quota ─► presence ─► KindFacts                    (inventory)
+//! claims, volume restores, backup's volumes ─► claims ─► VolumeFacts        (volumes)
+//! templates, ConfigMaps, Services ─► hardcoded ─► HardcodedFact             (scan)
+//! ```
+
+mod cause;
+mod claims;
+mod desired;
+mod hardcoded;
+mod inventory;
+mod presence;
+mod refusal;
+mod scan;
+mod scene;
+mod seen;
+mod startup;
+mod state;
+mod text;
+mod volumes;
+
+#[cfg(test)]
+mod cause_tests;
+#[cfg(test)]
+mod state_tests;
+
+pub use inventory::{inventory, recheck};
+pub use scan::hardcoded_names;
+pub use startup::{Startup, StartupOptions};
+pub use state::{Blindness, Settled};
+pub use volumes::{ProviderVolumes, volumes};

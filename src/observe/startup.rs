@@ -1,0 +1,273 @@
+//! Waits for the pods of the sandboxes, by watches alone, and keeps what it saw.
+//!
+//! Six watches per sandbox: pods, what makes them, and the Warnings about both. Every decision is [`StartupState`]'s; this
+//! file only feeds it. Futures may be dropped at any time: what was seen stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream, SelectAll};
+use futures::{FutureExt as _, StreamExt as _};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::core::v1::{Event, Pod, ReplicationController};
+use kube::core::NamespaceResourceScope;
+use kube::runtime::watcher;
+use kube::{Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::scene::{Change, Object, Watched};
+use super::seen::{ControllerKind, ControllerSeen, Incident, PodSeen};
+use super::state::{Blindness, Bounds, Next, Settled, StartupState};
+use crate::cluster::{Cluster, Error, Query};
+use crate::facts::{PodFacts, SandboxFacts};
+
+/// Objects in one answer. Pods are large, and all of a page are in memory at once.
+const PAGE: u32 = 100;
+
+/// Between two tries of a list that fails.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a refusal must stand. A right that was just granted takes a moment to be known to every API server.
+const REFUSAL_STANDS: Duration = Duration::from_secs(5);
+
+/// How long to wait, and for what.
+#[derive(Clone, Copy, Debug)]
+pub struct StartupOptions {
+    /// When the Restore was created; what is reported counts from here.
+    pub since: Instant,
+    /// When the restore ended; the timeout counts from here.
+    pub restored: Instant,
+    /// `podStartup.timeout`.
+    pub timeout: Duration,
+    /// `podStartup.stableFor`.
+    pub stable_for: Duration,
+    /// The backup holds `ReplicationControllers`. Few clusters have any, and a watch saved is a connection saved.
+    pub replication_controllers: bool,
+}
+
+/// The pods of all sandboxes of a run.
+pub struct Startup {
+    state: StartupState,
+    messages: SelectAll<BoxStream<'static, (usize, Watched, Message)>>,
+    since: Instant,
+    refused: BTreeMap<(usize, Watched), Instant>,
+}
+
+/// What a watch says.
+enum Message {
+    Change(Change),
+    /// An event that matters to nobody.
+    Nothing,
+    Trouble(Error),
+}
+
+impl fmt::Debug for Startup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Startup")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Startup {
+    /// Begins to watch when first asked to wait.
+    pub fn new(cluster: &Cluster, sandboxes: &[SandboxFacts], options: &StartupOptions) -> Self {
+        let mut watches = vec![
+            Watched::Pods,
+            Watched::Controllers(ControllerKind::Deployment),
+            Watched::Controllers(ControllerKind::StatefulSet),
+            Watched::Controllers(ControllerKind::DaemonSet),
+            Watched::Controllers(ControllerKind::ReplicaSet),
+            Watched::Events,
+        ];
+        if options.replication_controllers {
+            watches.push(Watched::Controllers(ControllerKind::ReplicationController));
+        }
+        let bounds = Bounds {
+            from: options.restored.saturating_duration_since(options.since),
+            timeout: options.timeout,
+            stable_for: options.stable_for,
+        };
+        let messages = sandboxes.iter().enumerate().flat_map(|(index, sandbox)| {
+            watches.iter().map(move |watched| {
+                let what = *watched;
+                follow(cluster, &sandbox.name, what)
+                    .map(move |message| (index, what, message))
+                    .boxed()
+            })
+        });
+        Self {
+            messages: messages.collect(),
+            state: StartupState::new(sandboxes, &watches, bounds),
+            since: options.since,
+            refused: BTreeMap::new(),
+        }
+    }
+
+    /// Returns when all that should run are ready, when that has become impossible, or when the time is up. Safe to drop.
+    pub async fn settled(&mut self) -> Settled {
+        self.until(StartupState::settle).await
+    }
+
+    /// Watches on through the stability window; what it saw is in [`Self::facts`]. Safe to drop. Returns at once unless
+    /// [`Self::settled`] said that all are ready.
+    pub async fn stable(&mut self) {
+        let _stable = self.until(StartupState::stabilise).await;
+    }
+
+    async fn until<T>(&mut self, decide: impl Fn(&mut StartupState, Duration) -> Next<T>) -> T {
+        loop {
+            // What has arrived is taken in before anything is decided, and many changes cost one look.
+            while let Some(Some(message)) = self.messages.next().now_or_never() {
+                self.take(message);
+            }
+            match decide(&mut self.state, self.since.elapsed()) {
+                Next::Done(decision) => return decision,
+                Next::Wait(until) => {
+                    tokio::select! {
+                        Some(message) = self.messages.next() => self.take(message),
+                        () = sleep_until(self.since + until) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, (index, watched, message): (usize, Watched, Message)) {
+        let error = match message {
+            Message::Change(change) => {
+                self.refused.remove(&(index, watched));
+                return self.state.apply(index, change);
+            }
+            Message::Nothing => return,
+            Message::Trouble(error) => error,
+        };
+        if error.is_transient() {
+            tracing::debug!(%error, "watching on");
+            return;
+        }
+        let now = Instant::now();
+        let since = *self.refused.entry((index, watched)).or_insert(now);
+        if now.saturating_duration_since(since) >= REFUSAL_STANDS {
+            self.state.refuse(index, &error.to_string());
+        }
+    }
+
+    /// What is known by now.
+    pub fn facts(&self) -> PodFacts {
+        self.state.facts(self.since.elapsed())
+    }
+
+    /// Why nothing can be said of the pods, after [`Settled::Blind`] or a window that could not be watched to its end.
+    pub fn blindness(&self) -> Option<&Blindness> {
+        self.state.blindness()
+    }
+
+    /// Source namespaces and claims of all pods that run or are to run.
+    pub fn mounts(&self) -> BTreeSet<(String, String)> {
+        self.state.mounts()
+    }
+}
+
+/// Everything one watch says, for ever.
+fn follow(cluster: &Cluster, sandbox: &str, watched: Watched) -> BoxStream<'static, Message> {
+    let all = Query::all().page(PAGE);
+    match watched {
+        Watched::Pods => events(cluster, sandbox, watched, all, |pod: Pod| {
+            Some(Object::Pod(Box::new(PodSeen::from(pod))))
+        }),
+        // Normal events explain nothing, and there are many.
+        Watched::Events => events(cluster, sandbox, watched, all.fields("type=Warning"), |event: Event| {
+            Incident::of(&event).map(Object::Incident)
+        }),
+        Watched::Controllers(ControllerKind::Deployment) => {
+            events(cluster, sandbox, watched, all, |object: Deployment| {
+                Some(controller(&object))
+            })
+        }
+        Watched::Controllers(ControllerKind::StatefulSet) => {
+            events(cluster, sandbox, watched, all, |object: StatefulSet| {
+                Some(controller(&object))
+            })
+        }
+        Watched::Controllers(ControllerKind::DaemonSet) => {
+            events(cluster, sandbox, watched, all, |object: DaemonSet| {
+                Some(controller(&object))
+            })
+        }
+        Watched::Controllers(ControllerKind::ReplicaSet) => {
+            events(cluster, sandbox, watched, all, |object: ReplicaSet| {
+                Some(controller(&object))
+            })
+        }
+        Watched::Controllers(ControllerKind::ReplicationController) => {
+            events(cluster, sandbox, watched, all, |object: ReplicationController| {
+                Some(controller(&object))
+            })
+        }
+    }
+}
+
+fn controller<K>(object: &K) -> Object
+where
+    ControllerSeen: for<'k> From<&'k K>,
+{
+    Object::Controller(Box::new(ControllerSeen::from(object)))
+}
+
+/// One watch that is begun anew, with a fresh list, whenever it breaks: what a broken watch missed shows in no event.
+fn events<K>(
+    cluster: &Cluster,
+    sandbox: &str,
+    watched: Watched,
+    query: Query,
+    keep: fn(K) -> Option<Object>,
+) -> BoxStream<'static, Message>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + fmt::Debug
+        + Send
+        + 'static,
+{
+    let objects = cluster.namespaced::<K>(sandbox);
+    let begin = move || objects.events(&query);
+    let inner = begin();
+    stream::unfold((inner, begin, false), move |(mut inner, begin, complete)| async move {
+        let message = match inner.next().await {
+            Some(Ok(event)) => {
+                let complete = complete || matches!(event, watcher::Event::InitDone);
+                return Some((read(event, watched, keep), (inner, begin, complete)));
+            }
+            Some(Err(error)) => Message::Trouble(error),
+            None => Message::Nothing,
+        };
+        if complete {
+            tracing::debug!(?watched, "listing again");
+            let lost = Message::Change(Change::Lost(watched));
+            let inner = begin();
+            return Some((lost, (inner, begin, false)));
+        }
+        sleep(PAUSE).await;
+        Some((message, (inner, begin, complete)))
+    })
+    .boxed()
+}
+
+fn read<K>(event: watcher::Event<K>, watched: Watched, keep: fn(K) -> Option<Object>) -> Message
+where
+    K: Resource<DynamicType = ()>,
+{
+    use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+    let change = match event {
+        Init => Some(Change::Begin(watched)),
+        InitApply(object) => keep(object).map(Change::Listed),
+        InitDone => Some(Change::Complete(watched)),
+        Apply(object) => keep(object).map(Change::Seen),
+        Delete(object) => Some(Change::Gone(watched, object.name_any())),
+    };
+    change.map_or(Message::Nothing, Message::Change)
+}

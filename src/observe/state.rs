@@ -1,0 +1,325 @@
+//! Decides from what the watches show whether the pods came up, and whether they stay up. Pure: instants are handed in, as
+//! time since the creation of the Restore.
+//!
+//! * *All ready*: every watch has been complete once and everything that should run is ready.
+//! * *Failed*: something certainly cannot start, and everything else has become ready or has had [`GRACE`] to.
+//! * *Timed out*: neither happened in time.
+//! * *Blind*: a watch is refused, or was out of order for [`PATIENCE`].
+//!
+//! While a watch is out of order nothing is decided, for what it last showed may be long over.
+//!
+//! After *all ready* the stability window runs. A pod that was ready and restarts, or is not ready any more, ends it: not
+//! stable. A pod that shows up only then is none that fell back; the window begins again when it is ready.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::cause;
+use super::desired::{Assessment, is_ready};
+use super::scene::{Change, Scene, Watched};
+use crate::facts::{PodFacts, PodFailure, SandboxFacts};
+
+/// How long the rest may still take once something certainly cannot start. Ending at once would count pods as not ready
+/// that were about to be; and a refusal may be over when a moment later what it missed is there.
+pub(super) const GRACE: Duration = Duration::from_secs(20);
+
+/// How long a watch may be out of order. A run that cannot reach the API server for this long has lost its Lease as well.
+pub(super) const PATIENCE: Duration = Duration::from_mins(5);
+
+/// How the wait for the pods ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Settled {
+    /// All that should run are ready, or nothing should run.
+    AllReady,
+    /// Something certainly cannot start.
+    Failed,
+    /// Not all were ready in time.
+    TimedOut,
+    /// The API server could not be watched, so nothing can be said of the pods.
+    Blind,
+}
+
+/// Why the API server could not be watched.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Blindness {
+    /// It refuses; otherwise it could not be reached.
+    pub refused: bool,
+    /// Its words.
+    pub message: String,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Next<T> {
+    /// It is decided.
+    Done(T),
+    /// Wait for a change, or until this instant.
+    Wait(Duration),
+}
+
+/// The bounds of the wait.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Bounds {
+    /// When the wait began: the end of the restore.
+    pub(super) from: Duration,
+    /// How long it may last.
+    pub(super) timeout: Duration,
+    /// How long all must stay ready.
+    pub(super) stable_for: Duration,
+}
+
+/// All sandboxes of a run while their pods start.
+#[derive(Clone, Debug)]
+pub(super) struct StartupState {
+    scenes: Vec<Scene>,
+    bounds: Bounds,
+    settled: Option<(Settled, Duration)>,
+    ready_at: Option<Duration>,
+    certain_since: Option<Duration>,
+    window: Window,
+    stable: Option<bool>,
+    relapse: Option<PodFailure>,
+    /// Since when a watch is out of order.
+    unseen_since: Option<Duration>,
+    blindness: Option<Blindness>,
+}
+
+/// The stability window: since when all are ready and watched, and name and restarts of each pod when it was first seen
+/// ready, by sandbox and UID.
+#[derive(Clone, Debug, Default)]
+struct Window {
+    since: Option<Duration>,
+    begun: bool,
+    pods: BTreeMap<(usize, String), (String, u32)>,
+}
+
+impl StartupState {
+    /// Nothing seen yet.
+    pub(super) fn new(sandboxes: &[SandboxFacts], watches: &[Watched], bounds: Bounds) -> Self {
+        Self {
+            scenes: sandboxes
+                .iter()
+                .map(|sandbox| Scene::new(&sandbox.source, &sandbox.name, watches))
+                .collect(),
+            bounds,
+            settled: None,
+            ready_at: None,
+            certain_since: None,
+            window: Window::default(),
+            stable: None,
+            relapse: None,
+            unseen_since: None,
+            blindness: None,
+        }
+    }
+
+    /// Takes in what a watch of this sandbox tells.
+    pub(super) fn apply(&mut self, sandbox: usize, change: Change) {
+        if let Some(scene) = self.scenes.get_mut(sandbox) {
+            scene.apply(change);
+        }
+    }
+
+    /// A watch of this sandbox is refused for good.
+    pub(super) fn refuse(&mut self, sandbox: usize, why: &str) {
+        if let Some(scene) = self.scenes.get(sandbox) {
+            self.blindness = Some(Blindness {
+                refused: true,
+                message: scene.told(why),
+            });
+        }
+    }
+
+    /// Why nothing can be said of the pods, if that is so.
+    pub(super) fn blindness(&self) -> Option<&Blindness> {
+        self.blindness.as_ref()
+    }
+
+    /// Can anything be decided now? If not: until when to wait for it, or `Done` if that was long enough.
+    fn sight(&mut self, now: Duration) -> Option<Next<()>> {
+        if self.blindness.is_some() {
+            return Some(Next::Done(()));
+        }
+        if self.scenes.iter().all(Scene::is_complete) {
+            self.unseen_since = None;
+            return None;
+        }
+        let until = self.unseen_since.get_or_insert(now).saturating_add(PATIENCE);
+        if now < until {
+            return Some(Next::Wait(until));
+        }
+        self.blindness = Some(Blindness {
+            refused: false,
+            message: format!("the sandbox could not be watched for {} s", PATIENCE.as_secs()),
+        });
+        Some(Next::Done(()))
+    }
+
+    /// Has the wait ended?
+    pub(super) fn settle(&mut self, now: Duration) -> Next<Settled> {
+        if let Some((settled, _)) = self.settled {
+            return Next::Done(settled);
+        }
+        match self.sight(now) {
+            Some(Next::Wait(until)) => return Next::Wait(until),
+            Some(Next::Done(())) => return self.end(Settled::Blind, now),
+            None => {}
+        }
+        let stand = self.assess();
+        if stand.all_ready() {
+            self.ready_at = Some(now);
+            self.window.pods = self.ready_pods().collect();
+            return self.end(Settled::AllReady, now);
+        }
+        let deadline = self.bounds.from.saturating_add(self.bounds.timeout);
+        let mut until = deadline;
+        if stand.certain() {
+            let over = self.certain_since.get_or_insert(now).saturating_add(GRACE);
+            if now >= over || !stand.undecided() {
+                return self.end(Settled::Failed, now);
+            }
+            until = until.min(over);
+        } else {
+            self.certain_since = None;
+        }
+        if now >= deadline {
+            return self.end(Settled::TimedOut, now);
+        }
+        Next::Wait(until)
+    }
+
+    fn end(&mut self, settled: Settled, now: Duration) -> Next<Settled> {
+        self.settled = Some((settled, now));
+        Next::Done(settled)
+    }
+
+    /// Have all stayed ready for long enough? Only after [`Self::settle`] said that all are ready.
+    pub(super) fn stabilise(&mut self, now: Duration) -> Next<bool> {
+        if let Some(stable) = self.stable {
+            return Next::Done(stable);
+        }
+        if !matches!(self.settled, Some((Settled::AllReady, _))) {
+            return self.decide(false);
+        }
+        match self.sight(now) {
+            Some(Next::Wait(until)) => return Next::Wait(until),
+            Some(Next::Done(())) => return self.decide(false),
+            None => {}
+        }
+        if let Some(relapse) = self.relapsed() {
+            self.relapse = Some(relapse);
+            return self.decide(false);
+        }
+        let stand = self.assess();
+        if stand.all_ready() {
+            // A pod that came late is watched from the moment it was ready.
+            for (key, pod) in self.ready_pods().collect::<Vec<_>>() {
+                self.window.pods.entry(key).or_insert(pod);
+            }
+            if self.window.begun && self.window.since.is_none() {
+                self.ready_at = Some(now);
+            }
+            self.window.begun = true;
+            let since = *self.window.since.get_or_insert(now);
+            let over = since.saturating_add(self.bounds.stable_for);
+            return if now >= over {
+                self.decide(true)
+            } else {
+                Next::Wait(over)
+            };
+        }
+        self.window.begun = true;
+        self.window.since = None;
+        let deadline = self.bounds.from.saturating_add(self.bounds.timeout);
+        if now >= deadline || (stand.certain() && !stand.undecided()) {
+            return self.decide(false);
+        }
+        Next::Wait(deadline)
+    }
+
+    fn decide(&mut self, stable: bool) -> Next<bool> {
+        self.stable = Some(stable);
+        Next::Done(stable)
+    }
+
+    fn ready_pods(&self) -> impl Iterator<Item = ((usize, String), (String, u32))> {
+        self.scenes.iter().enumerate().flat_map(|(index, scene)| {
+            scene.pods().filter(|pod| is_ready(pod)).map(move |pod| {
+                (
+                    (index, pod.identity.uid.clone()),
+                    (pod.identity.name.clone(), pod.restarts),
+                )
+            })
+        })
+    }
+
+    /// The first pod of the window that is not what it was.
+    fn relapsed(&self) -> Option<PodFailure> {
+        for ((index, uid), (name, restarts)) in &self.window.pods {
+            let scene = self.scenes.get(*index)?;
+            // A pod that is gone or going fell back only if it is missed; the counts tell.
+            let Some(pod) = scene.pod(name).filter(|pod| pod.identity.uid == *uid) else {
+                continue;
+            };
+            let well = pod.ready && pod.restarts <= *restarts;
+            let ended_well = pod.phase == "Succeeded" && !pod.restarts_always;
+            if well || ended_well || pod.identity.deleting {
+                continue;
+            }
+            return Some(scene.failure("Pod", name, &cause::of_relapse(pod, scene.incidents())));
+        }
+        None
+    }
+
+    fn assess(&self) -> Assessment {
+        let mut all = Assessment::default();
+        let several = self.scenes.len() > 1;
+        for scene in &self.scenes {
+            let one = scene.assess();
+            all.workloads.extend(one.workloads);
+            all.failures.extend(one.failures);
+            all.held.extend(one.held.into_iter().map(|name| {
+                if several {
+                    format!("{}/{name}", scene.source())
+                } else {
+                    name
+                }
+            }));
+        }
+        all
+    }
+
+    /// What is known by now.
+    pub(super) fn facts(&self, now: Duration) -> PodFacts {
+        let stand = self.assess();
+        let mut failures = stand.failures;
+        if let Some(relapse) = &self.relapse {
+            failures.retain(|failure| (&failure.source, &failure.name) != (&relapse.source, &relapse.name));
+            failures.insert(0, relapse.clone());
+        }
+        let ended = self.settled.map_or(now, |(_, at)| at);
+        PodFacts {
+            workloads: stand.workloads,
+            failures,
+            ready_after: self.ready_at,
+            waited: ended.saturating_sub(self.bounds.from),
+            stable: self.stable == Some(true),
+            certain: matches!(self.settled, Some((Settled::Failed, _))),
+            held: stand.held,
+        }
+    }
+
+    /// Source namespaces and claims of all pods that count.
+    pub(super) fn mounts(&self) -> BTreeSet<(String, String)> {
+        self.scenes
+            .iter()
+            .flat_map(|scene| {
+                scene
+                    .pods()
+                    .filter(|pod| pod.is_live())
+                    .flat_map(|pod| &pod.claims)
+                    .map(|claim| (scene.source().to_owned(), claim.clone()))
+            })
+            .collect()
+    }
+}
