@@ -2,7 +2,7 @@
 # What a bed is made of. Each component has its own folder in the cache, named after a hash of all that determines
 # it, so that a change rebuilds that component and no other.
 
-# Go modules, and the images made from their programs; what a stronger mode needs beyond the weaker ones.
+# Components compiled with Go, and the images made from them; what a stronger mode needs beyond the weaker ones.
 modules_of() {
   case $1 in
     api) echo kubernetes etcd ;;
@@ -33,11 +33,19 @@ ldflags_of() {
   esac
 }
 
+# The module that pins a component: the volumes' provisioner shares Velero's, and so most of what is compiled for it.
+source_of() { if [ "$1" = local-path ]; then echo velero; else echo "$1"; fi; }
+
 # What `go build` is asked for: the module's own programs, or those its go.mod names as tools.
 packages_of() {
   case $1 in
     coredns) echo . ;;
     tools) echo ./... ;;
+    local-path) echo github.com/rancher/local-path-provisioner ;;
+    velero)
+      echo github.com/vmware-tanzu/velero/cmd/velero github.com/vmware-tanzu/velero/cmd/velero-restore-helper
+      echo github.com/vmware-tanzu/velero-plugin-for-aws/velero-plugin-for-aws
+      ;;
     *) echo tool ;;
   esac
 }
@@ -56,12 +64,12 @@ choose_go() {
 
 short_hash() { sha256sum | cut -c1-12; }
 
-# The folder of a Go module's programs (needs choose_go).
+# The folder of a component's programs (needs choose_go).
 module_dir() {
   local key
   key=$({
     echo "$GO_VERSION" "$(uname -m)" "$(ldflags_of "$1")" "$(packages_of "$1")"
-    cd "$HERE/modules/$1" && find . -type f | LC_ALL=C sort | xargs sha256sum
+    cd "$HERE/modules/$(source_of "$1")" && find . -type f | LC_ALL=C sort | xargs sha256sum
   } | short_hash)
   echo "$BIN/$1-$key"
 }

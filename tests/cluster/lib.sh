@@ -16,7 +16,8 @@ BED=$CACHE/beds/$BED_ID
 # socket paths stay below the 108 bytes that Unix allows.
 INSIDE=/run/bed
 unset KUBECONFIG
-export KUBERC=off
+export KUBERC=off LC_ALL=C.UTF-8
+umask 022
 
 say() { printf '%s\n' "$*" >&2; }
 die() {
@@ -103,6 +104,9 @@ pid_of() {
   [ -n "$started" ] && [ "$(start_time "$pid")" = "$started" ] && echo "$pid"
 }
 
+# A proxy of the machine's network would be asked for the bed's own addresses.
+without_proxy() { unset -v http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY; }
+
 # start NAME COMMAND...: runs a daemon in the bed's control group and in the calling namespaces.
 start() {
   local name=$1
@@ -111,6 +115,7 @@ start() {
   rm -f "$BED/proc/$name"
   (
     exec 9>&-
+    without_proxy
     cgroup_join
     self=$BASHPID
     echo "$self $(start_time "$self")" > "$BED/proc/.$name"
@@ -172,6 +177,7 @@ inside() {
   local node
   node=$(pid_of node) || die "the bed of $CHECKOUT is not up: run $HERE/up"
   (
+    without_proxy
     cgroup_join
     exec nsenter -t "$node" -m -n -C -- env PATH="$INSIDE/bin:$PATH" KUBECONFIG=$INSIDE/etc/admin.conf "$@"
   )
@@ -202,4 +208,8 @@ end_bed() {
   rm -rf "$state/proc" "$state/api.sock"
 }
 
-wipe_bed() { rm -rf --one-file-system "${CACHE:?}/beds/$1"; }
+# wipe_bed ID: what says that the bed was complete goes first, lest an interrupt leave a bed that only looks so.
+wipe_bed() {
+  rm -f "${CACHE:?}/beds/$1/mode"
+  rm -rf --one-file-system "${CACHE:?}/beds/$1"
+}
