@@ -95,7 +95,8 @@ bed_pids() {
 # --- daemons -----------------------------------------------------------------------------------------------------
 # A process is known by pid and start time: a pid alone may have been given to somebody else since.
 
-start_time() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d' ' -f20; }
+# Empty for a zombie too: not every first process of a container collects them.
+start_time() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | awk '$1 != "Z" && $1 != "X" { print $20 }'; }
 
 # pid_of NAME [STATE]: the pid of a daemon that still runs.
 pid_of() {
