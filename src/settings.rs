@@ -100,6 +100,14 @@ pub fn environment() -> Vec<(String, String)> {
 }
 
 impl Logging {
+    /// What to log with while the wish is not known.
+    pub fn plain() -> Self {
+        Self {
+            format: LogFormat::Text,
+            level: "info".to_owned(),
+        }
+    }
+
     /// How to log. Read first and apart, so that every later mistake can be logged in the right form.
     pub fn read(pairs: &Pairs) -> Result<Self, Vec<Mistake>> {
         let mut reader = Reader::new(pairs);

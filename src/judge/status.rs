@@ -473,6 +473,11 @@ pub fn as_previous(name: &str, status: &RestoreReportStatus) -> Option<crate::fa
     })
 }
 
+/// Is this verdict a pass?
+pub fn is_pass(verdict: &Verdict) -> bool {
+    verdict.outcome == api::Outcome::Pass
+}
+
 /// Does this status pass?
 pub fn passes(status: &RestoreReportStatus) -> bool {
     status.score.is_some_and(|score| score >= PASS)

@@ -1,0 +1,254 @@
+//! Writes the `RestoreReport` and the test's status, and prunes old reports.
+//!
+//! A report takes two writes, the object and then its status, because the API server drops a status from a creation. A run
+//! that dies between them leaves an empty report, which the next run of the test completes.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
+
+use crate::api::{self, Condition, Outcome, Phase, RestoreReport, RestoreReportSpec, RestoreReportStatus, RestoreTest, conditions};
+use crate::cluster::{Cluster, Error, Objects, Query};
+use crate::facts::PreviousReport;
+use crate::judge::status::{as_previous, passes};
+use crate::names::{FIELD_MANAGER, MANAGED_BY, condition, label};
+use crate::plan::naming::report_name;
+use crate::retention::{self, ReportRef};
+
+/// Reports are large, so few are asked for at a time.
+const PAGE: u32 = 20;
+/// Names to try for one report; each second of a test's life can have as many.
+const ATTEMPTS: u32 = 100;
+
+/// The test a report is about, as far as writing needs it.
+#[derive(Clone, Debug)]
+pub struct TestRef {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its UID.
+    pub uid: String,
+    /// Its labels, which the report gets too.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl TestRef {
+    /// Of a test as the API server gave it.
+    pub fn of(test: &RestoreTest) -> Self {
+        let meta = &test.metadata;
+        Self {
+            name: meta.name.clone().unwrap_or_default(),
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            uid: meta.uid.clone().unwrap_or_default(),
+            labels: meta.labels.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// A report, without its long lists.
+#[derive(Clone, Debug)]
+pub struct Brief {
+    /// What retention needs.
+    pub reference: ReportRef,
+    /// UID of the report.
+    pub uid: String,
+    /// The run that wrote it.
+    pub run_id: Option<String>,
+    /// What a later run is compared with; `None` if it was not conclusive.
+    pub previous: Option<PreviousReport>,
+}
+
+/// All reports of a test.
+pub async fn list(cluster: &Cluster, namespace: &str, test: &str) -> Result<Vec<Brief>, Error> {
+    let query = Query::labels(format!("{}={test}", label::TEST)).page(PAGE);
+    reports(cluster, namespace).list_with(&query, |report| brief(&report)).await
+}
+
+fn reports(cluster: &Cluster, namespace: &str) -> Objects<RestoreReport> {
+    cluster.namespaced(namespace)
+}
+
+fn brief(report: &RestoreReport) -> Brief {
+    let meta = &report.metadata;
+    let labels = meta.labels.clone().unwrap_or_default();
+    let name = meta.name.clone().unwrap_or_default();
+    let status = report.status.clone().unwrap_or_default();
+    let started = status.started_at.as_ref().or(meta.creation_timestamp.as_ref());
+    Brief {
+        reference: ReportRef {
+            name: name.clone(),
+            started_at: started.map(api::time::from_time).unwrap_or_default(),
+            passed: passes(&status),
+            retain: labels.get(label::RETAIN).is_some_and(|v| v == "true"),
+            finished: status.completed_at.is_some(),
+        },
+        uid: meta.uid.clone().unwrap_or_default(),
+        run_id: status.run_id.clone().or_else(|| labels.get(label::RUN).cloned()),
+        previous: as_previous(&name, &status),
+    }
+}
+
+/// The last conclusive report; what regression is measured against.
+pub fn last_conclusive(reports: &[Brief]) -> Option<PreviousReport> {
+    let conclusive = reports.iter().filter(|r| r.previous.is_some());
+    let last = conclusive.max_by(|a, b| (a.reference.started_at, &a.reference.name).cmp(&(b.reference.started_at, &b.reference.name)))?;
+    last.previous.clone()
+}
+
+/// Writes a report and returns its name. If one of this run is there already, without a status, it is completed.
+pub async fn write(
+    cluster: &Cluster,
+    test: &TestRef,
+    run_id: &str,
+    started_at: DateTime<Utc>,
+    status: &RestoreReportStatus,
+) -> Result<String, Error> {
+    let reports = reports(cluster, &test.namespace);
+    let mut labels = test.labels.clone();
+    labels.insert(label::TEST.to_owned(), test.name.clone());
+    labels.insert(label::RUN.to_owned(), run_id.to_owned());
+    labels.insert(label::MANAGED_BY.to_owned(), MANAGED_BY.to_owned());
+    let mut attempt = 1;
+    let name = loop {
+        let name = report_name(&test.name, started_at, attempt);
+        let report = RestoreReport {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                namespace: Some(test.namespace.clone()),
+                labels: Some(labels.clone()),
+                ..ObjectMeta::default()
+            },
+            spec: RestoreReportSpec {
+                test_ref: test.name.clone(),
+            },
+            status: None,
+        };
+        match reports.create_or_same(&report).await {
+            Ok(_) => break name,
+            Err(error) if error.is_already_exists() && attempt < ATTEMPTS => attempt += 1,
+            Err(error) => return Err(error),
+        }
+    };
+    reports.merge_status(&name, &json!({ "status": status })).await?;
+    Ok(name)
+}
+
+/// Changes the conditions of a report; nothing else of a finished one may change.
+pub async fn set_conditions(cluster: &Cluster, namespace: &str, report: &str, list: &[Condition]) -> Result<(), Error> {
+    let patch = json!({ "status": { "conditions": list } });
+    reports(cluster, namespace).merge_status(report, &patch).await.map(drop)
+}
+
+/// A run has begun.
+pub async fn test_is_running(cluster: &Cluster, test: &TestRef) -> Result<(), Error> {
+    test_status(cluster, test, json!({ "phase": Phase::Running })).await
+}
+
+/// What a run that has ended leaves in its test's status.
+#[derive(Clone, Debug)]
+pub struct Ended<'a> {
+    /// Name of its report.
+    pub report: &'a str,
+    /// The report's status.
+    pub status: &'a RestoreReportStatus,
+    /// The generation of the test that was read.
+    pub generation: Option<i64>,
+    /// When the schedule starts the next run.
+    pub next_run: Option<DateTime<Utc>>,
+    /// `Ready` and `Scheduled`.
+    pub conditions: Vec<Condition>,
+}
+
+/// A run has ended.
+pub async fn test_has_ended(cluster: &Cluster, test: &TestRef, ended: &Ended<'_>) -> Result<(), Error> {
+    let tests: Objects<RestoreTest> = cluster.namespaced(&test.namespace);
+    let Some(current) = tests.get_opt(&test.name).await? else {
+        return Ok(());
+    };
+    let before = current.status.unwrap_or_default();
+    let mut list = before.conditions;
+    for new in &ended.conditions {
+        conditions::set(&mut list, new.clone());
+    }
+    let status = ended.status;
+    let conclusive = conditions::is_true(&status.conditions, condition::CONCLUSIVE);
+    let passed = status.result == Some(Outcome::Pass);
+    let mut patch = json!({
+        "phase": if conclusive { Phase::Completed } else { Phase::Failed },
+        "lastRunAt": status.started_at,
+        "lastReportRef": ended.report,
+        "nextRunAt": ended.next_run.map(api::time::to_time),
+        "observedGeneration": ended.generation,
+        "conditions": list,
+    });
+    if conclusive {
+        patch["lastScore"] = json!(status.score);
+        patch["lastResult"] = json!(status.result);
+        let failures = before.consecutive_failures.unwrap_or(0);
+        patch["consecutiveFailures"] = json!(if passed { 0 } else { failures.saturating_add(1) });
+    }
+    if passed {
+        patch["lastPassAt"] = json!(status.started_at);
+        patch["lastPassReport"] = json!(ended.report);
+    }
+    test_status(cluster, test, patch).await
+}
+
+/// The test may have been deleted in mid-run; that is no error.
+async fn test_status(cluster: &Cluster, test: &TestRef, status: serde_json::Value) -> Result<(), Error> {
+    let tests: Objects<RestoreTest> = cluster.namespaced(&test.namespace);
+    match tests.merge_status(&test.name, &json!({ "status": status })).await {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Deletes the reports that the limit has no place for; `this` is never among them. Returns how many went.
+pub async fn prune(cluster: &Cluster, test: &TestRef, limit: u32, this: &str) -> Result<usize, Error> {
+    let all = list(cluster, &test.namespace, &test.name).await?;
+    let references: Vec<ReportRef> = all.iter().map(|r| r.reference.clone()).collect();
+    let mut gone = 0;
+    for name in retention::prune(&references, limit as usize, this) {
+        let Some(report) = all.iter().find(|r| r.reference.name == name) else { continue };
+        if reports(cluster, &test.namespace).delete(&name, &report.uid).await? {
+            gone += 1;
+        }
+    }
+    Ok(gone)
+}
+
+/// A Warning about a test, for what no report can say.
+pub async fn warn(cluster: &Cluster, test: &TestRef, reason: &str, note: &str, now: DateTime<Utc>) -> Result<(), Error> {
+    let events: Objects<Event> = cluster.namespaced(&test.namespace);
+    let event = Event {
+        metadata: ObjectMeta {
+            // Unique without chance: a test has one runner at a time, and time goes on.
+            name: Some(format!("{}.{:x}", test.name, now.timestamp_nanos_opt().unwrap_or_default())),
+            namespace: Some(test.namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        action: Some("RestoreTest".to_owned()),
+        event_time: Timestamp::from_microsecond(now.timestamp_micros()).ok().map(MicroTime),
+        note: Some(api::limits::cut(note, 1000)),
+        reason: Some(reason.to_owned()),
+        regarding: Some(ObjectReference {
+            api_version: Some(format!("{}/{}", crate::names::GROUP, crate::names::VERSION)),
+            kind: Some("RestoreTest".to_owned()),
+            name: Some(test.name.clone()),
+            namespace: Some(test.namespace.clone()),
+            uid: Some(test.uid.clone()).filter(|uid| !uid.is_empty()),
+            ..ObjectReference::default()
+        }),
+        reporting_controller: Some(FIELD_MANAGER.to_owned()),
+        reporting_instance: Some(FIELD_MANAGER.to_owned()),
+        type_: Some("Warning".to_owned()),
+        ..Event::default()
+    };
+    events.create(&event).await.map(drop)
+}

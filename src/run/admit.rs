@@ -1,0 +1,255 @@
+//! The way in: the test, its Lease, and what a dead run of it has left.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::api::{self, HealthCheckPolicy, RestoreTest};
+use crate::cleanup::{self, RunRef};
+use crate::clock;
+use crate::cluster::{Cluster, Error};
+use crate::facts::{BackupFacts, Facts, PreviousReport, Reason, RestoreFacts, SandboxFacts, Stop};
+use crate::judge;
+use crate::lease::{self, Abandoned, Annotations, Asked, Held, Holder};
+use crate::names::annotation;
+use crate::plan;
+use crate::report::{self, TestRef};
+use crate::run::Exit;
+use crate::run::finish::runner_info;
+use crate::settings::Settings;
+
+/// A turn on the provider is waited for as long as the run may last; the run's own deadline ends the wait.
+const TURN_WAIT: Duration = Duration::from_hours(24);
+
+/// A run that may begin.
+pub struct Admitted {
+    /// The test, read once.
+    pub test: RestoreTest,
+    /// Who we are.
+    pub holder: Holder,
+    /// The Lease of the test.
+    pub lease: Held,
+    /// The namespace of our pod.
+    pod_namespace: String,
+    /// The last conclusive report.
+    pub previous: Option<PreviousReport>,
+}
+
+impl Admitted {
+    /// Writes notes into the Lease.
+    pub async fn note(&self, notes: Annotations) -> Result<(), Stop> {
+        if self.lease.annotate(notes).await {
+            Ok(())
+        } else {
+            Err(Stop::new(Reason::LeaseLost, "the Lease of this test was lost"))
+        }
+    }
+
+    /// Takes this drill's turn on a provider.
+    pub async fn turn(&self, cluster: &Cluster, namespace: &str, name: &str) -> Result<Held, Stop> {
+        let request = lease::Request {
+            namespace,
+            name,
+            pod_namespace: &self.pod_namespace,
+            holder: &self.holder,
+            annotations: Annotations::new(),
+            wait: TURN_WAIT,
+        };
+        match lease::ask(cluster, &request).await.map_err(super::api)? {
+            Asked::Held(held, _) => Ok(held),
+            Asked::Busy(holder) => Err(Stop::new(Reason::QueueTimeout, format!("another drill ({holder}) kept its turn on the provider"))),
+        }
+    }
+}
+
+/// Randomness for names and choices.
+pub fn random() -> Result<u64, Stop> {
+    getrandom::u64().map_err(|error| Stop::new(Reason::SandboxDenied, format!("no randomness: {error}")))
+}
+
+/// Reads the test, takes its Lease, and tidies up after a dead run. The error is the exit code of a run that may not begin.
+pub async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admitted, Exit> {
+    let namespace = &settings.pod.namespace;
+    let name = &settings.test;
+    let unknown = TestRef {
+        name: name.clone(),
+        namespace: namespace.clone(),
+        uid: String::new(),
+        labels: std::collections::BTreeMap::new(),
+    };
+    let test: RestoreTest = match cluster.namespaced(namespace).get_opt(name).await {
+        Ok(Some(test)) => test,
+        Ok(None) => {
+            let note = format!("there is no RestoreTest {name:?} in namespace {namespace}; RESTORE_TEST_NAME names one in the runner's own namespace");
+            tracing::error!("{note}");
+            warn(cluster, &unknown, "UnknownRestoreTest", &note).await;
+            return Err(Exit::Usage);
+        }
+        Err(error) => {
+            tracing::error!(%error, "the test cannot be read");
+            return Err(Exit::Unavailable);
+        }
+    };
+    let test_ref = TestRef::of(&test);
+    let random = random().map_err(|stop| {
+        tracing::error!("{}", stop.message);
+        Exit::Unavailable
+    })?;
+    let holder = Holder {
+        run_id: plan::naming::run_id(random.to_le_bytes()),
+        pod: settings.pod.name.clone(),
+        pod_uid: settings.pod.uid.clone(),
+    };
+    let notes = [
+        (annotation::RUN, holder.run_id.clone()),
+        (annotation::RUN_STARTED, clock::now().to_rfc3339()),
+        (annotation::PROVIDER_NAMESPACE, test.spec.backup_source.provider_namespace.clone()),
+    ];
+    let request = lease::Request {
+        namespace,
+        name,
+        pod_namespace: namespace,
+        holder: &holder,
+        annotations: notes.map(|(k, v)| (k.to_owned(), v)).into(),
+        wait: settings.lease_wait,
+    };
+    let (lease, abandoned) = match lease::ask(cluster, &request).await {
+        Ok(Asked::Held(lease, abandoned)) => (lease, abandoned),
+        Ok(Asked::Busy(other)) => {
+            let note = format!("another run of this test ({other}) was still going on after LEASE_WAIT; this one tested nothing");
+            tracing::warn!("{note}");
+            warn(cluster, &test_ref, "Busy", &note).await;
+            return Err(Exit::Unavailable);
+        }
+        Err(error) => {
+            tracing::error!(%error, "the Lease cannot be taken");
+            return Err(Exit::Unavailable);
+        }
+    };
+    // From here on the run has a Lease, and whatever goes wrong it has a report.
+    let reports = report::list(cluster, namespace, name).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "earlier reports cannot be read");
+        Vec::new()
+    });
+    if let Some(abandoned) = &abandoned {
+        complete(cluster, &test, &test_ref, abandoned, &reports).await;
+    }
+    tidy(cluster, settings, &test_ref, &holder.run_id).await;
+    if let Err(error) = report::test_is_running(cluster, &test_ref).await {
+        tracing::warn!(%error, "the test's status cannot be written");
+    }
+    Ok(Admitted {
+        previous: report::last_conclusive(&reports),
+        test,
+        holder,
+        lease,
+        pod_namespace: namespace.clone(),
+    })
+}
+
+/// The policy that the test names; `None` if it names none or there is none of that name.
+pub async fn policy(cluster: &Cluster, test: &RestoreTest) -> Result<Option<HealthCheckPolicy>, Error> {
+    let Some(name) = &test.spec.health_checks.policy_ref else { return Ok(None) };
+    let namespace = test.metadata.namespace.as_deref().unwrap_or_default();
+    cluster.namespaced(namespace).get_opt(name).await
+}
+
+/// Best effort: an Event is a courtesy.
+pub async fn warn(cluster: &Cluster, test: &TestRef, reason: &str, note: &str) {
+    if let Err(error) = report::warn(cluster, test, reason, note, clock::now()).await {
+        tracing::debug!(%error, "the Event could not be written");
+    }
+}
+
+/// Writes the report that a dead run did not come to write.
+async fn complete(cluster: &Cluster, test: &RestoreTest, test_ref: &TestRef, abandoned: &Abandoned, reports: &[report::Brief]) {
+    let note = |key: &str| abandoned.annotations.get(key).cloned();
+    let Some(run_id) = note(annotation::RUN) else { return };
+    if reports.iter().any(|r| r.run_id.as_deref() == Some(&run_id) && r.reference.finished) {
+        return;
+    }
+    let time = |key: &str| note(key).and_then(|text| DateTime::parse_from_rfc3339(&text).ok()).map(|t| t.to_utc());
+    let now = clock::now();
+    let facts = interrupted(&run_id, &abandoned.annotations, time(annotation::RUN_STARTED).unwrap_or(now), time(annotation::STARTED_AT));
+    let brief = plan::brief_of_invalid(test, None);
+    let verdict = judge::judge(&brief, &facts);
+    let status = judge::status::status(&brief, &facts, &verdict, runner_info(None), now);
+    match report::write(cluster, test_ref, &run_id, judge::status::started_at(&facts), &status).await {
+        Ok(report) => tracing::info!(report, run = run_id, "completed the report of a dead run"),
+        Err(error) => tracing::warn!(%error, run = run_id, "the report of a dead run cannot be written"),
+    }
+}
+
+fn interrupted(run_id: &str, notes: &Annotations, run_started: DateTime<Utc>, restore_created: Option<DateTime<Utc>>) -> Facts {
+    let sandboxes = notes.get(annotation::SANDBOXES).map(String::as_str).unwrap_or_default();
+    let pairs = sandboxes.split(',').filter_map(|pair| pair.split_once('='));
+    Facts {
+        run_id: run_id.to_owned(),
+        run_started,
+        stop: Some(Stop::new(Reason::Interrupted, "the runner died in mid-run, without a word; this report was completed by the next run")),
+        backup: notes.get(annotation::BACKUP).map(|name| BackupFacts {
+            name: name.clone(),
+            ..BackupFacts::default()
+        }),
+        sandboxes: pairs
+            .map(|(source, name)| SandboxFacts {
+                source: source.to_owned(),
+                name: name.to_owned(),
+                uid: String::new(),
+            })
+            .collect(),
+        restore: restore_created.map(|created_at| RestoreFacts {
+            name: format!("{}{run_id}", crate::names::PROVIDER_PREFIX),
+            created_at,
+            phase: "not known".to_owned(),
+            ..RestoreFacts::default()
+        }),
+        ..Facts::default()
+    }
+}
+
+/// Removes what dead runs of this test have left. Best effort: what stays is the sweep's.
+async fn tidy(cluster: &Cluster, settings: &Settings, test: &TestRef, run_id: &str) {
+    let left = match cleanup::find_leftovers(cluster, &test.name).await {
+        Ok(left) => left,
+        Err(error) => {
+            tracing::warn!(%error, "what dead runs have left cannot be listed");
+            return;
+        }
+    };
+    let deadline = tokio::time::Instant::now() + settings.cleanup_timeout;
+    for dead in left.iter().filter(|run: &&RunRef| run.run_id != run_id) {
+        tracing::info!(run = dead.run_id, "removing what a dead run has left");
+        let outcome = cleanup::clean_up(cluster, dead, deadline).await;
+        if !outcome.left.is_empty() {
+            tracing::warn!(run = dead.run_id, left = outcome.left.join("; "), "not all could be removed");
+        }
+    }
+}
+
+/// The dead run's times are the Lease's; a clock of another node may be ahead of ours.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_report_of_a_dead_run_says_what_its_lease_said() {
+        let notes = Annotations::from([
+            (annotation::BACKUP.to_owned(), "shop-1".to_owned()),
+            (annotation::SANDBOXES.to_owned(), "shop=a-kymaros-abc123,infra=b-kymaros-abc123".to_owned()),
+        ]);
+        let at = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let facts = interrupted("abc123", &notes, at, Some(at));
+        let verdict = judge::judge(&judge_brief(), &facts);
+        assert_eq!((verdict.score, verdict.conclusive, verdict.reason.as_str()), (0, false, "Interrupted"));
+        let status = judge::status::status(&judge_brief(), &facts, &verdict, runner_info(None), at);
+        assert_eq!(status.backup.unwrap().name, "shop-1");
+        assert_eq!(status.sandboxes, ["a-kymaros-abc123", "b-kymaros-abc123"]);
+        assert_eq!(status.started_at, Some(api::time::to_time(at)));
+        assert!(status.completed_at.is_some());
+    }
+
+    fn judge_brief() -> crate::facts::Brief {
+        crate::facts::Brief::default()
+    }
+}

@@ -1,0 +1,273 @@
+//! The way out: verdict, report, the test's status, clean-up, pruning. In this order, so that a crash in clean-up loses no
+//! verdict, and each step happens whatever became of the one before.
+
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Run, until};
+use crate::api::{Condition, RestoreReportStatus, RunnerInfo, conditions};
+use crate::cleanup::{self, RunRef};
+use crate::clock;
+use crate::cluster::{Cluster, Error};
+use crate::facts::Reason;
+use crate::judge::{self, Verdict};
+use crate::names::condition;
+use crate::report::{self, Ended};
+use crate::run::admit::warn;
+use crate::run::stop::Stopper;
+
+/// How long a report is tried to be written through an outage of the API server; no longer than the Lease can last.
+const WRITING: Duration = Duration::from_mins(5);
+/// Kubernetes kills a pod 120 s after it has told it to stop; what is not done by then must be left to the sweep.
+const GRACE: Duration = Duration::from_secs(100);
+/// Of the grace, what writing the report may take.
+const WRITING_IN_GRACE: Duration = Duration::from_secs(45);
+/// Where the kubelet looks for a pod's last word.
+const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// How a run ends, as an exit code. The first that applies counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Exit {
+    /// The environment is wrong, or there is no such test.
+    Usage,
+    /// Busy, or the API server was not reached before a report could be written.
+    Unavailable,
+    /// Nothing was found out about the backup.
+    NotJudged,
+    /// The verdict is one that `FAIL_JOB_ON` refuses.
+    Refused,
+    /// Something is left in the cluster.
+    Left,
+    /// All is well.
+    Accepted,
+}
+
+impl Exit {
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Usage => 64,
+            Self::Unavailable => 75,
+            Self::NotJudged => 3,
+            Self::Refused => 2,
+            Self::Left => 4,
+            Self::Accepted => 0,
+        }
+    }
+}
+
+/// Which runner wrote a report.
+pub fn runner_info(image: Option<String>) -> RunnerInfo {
+    RunnerInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        image,
+    }
+}
+
+/// Ends a run.
+pub async fn finish(mut run: Run<'_>, stopper: &Stopper) -> Exit {
+    let verdict = judge::judge(&run.brief, &run.facts);
+    let mut status = judge::status::status(&run.brief, &run.facts, &verdict, runner_info(run.image.clone()), clock::now());
+    if verdict.stop.as_ref().is_some_and(|s| s.reason == Reason::LeaseLost) || run.admitted.lease.is_lost() {
+        last_resort(&status);
+        last_word(&verdict.message);
+        return Exit::NotJudged;
+    }
+
+    let report = write(&run, &status, stopper).await;
+    let ended_by = Instant::now();
+    if let Ok(report) = &report {
+        tracing::info!(report, score = verdict.score, result = ?verdict.outcome, conclusive = verdict.conclusive, "report written");
+        if let Err(error) = test_status(&run, report, &status, &verdict).await {
+            tracing::warn!(%error, "the test's status could not be written");
+        }
+    }
+
+    let cleaned = clean_up(&run, &verdict, stopper).await;
+    if let Some(turn) = run.turn.take() {
+        turn.release().await;
+    }
+    let left = matches!(&cleaned, Some(c) if c.status != "True" && c.reason != "Kept");
+    if let (Ok(report), Some(cleaned)) = (&report, cleaned) {
+        conditions::set(&mut status.conditions, cleaned);
+        let namespace = &run.test_ref.namespace;
+        if let Err(error) = report::set_conditions(run.cluster, namespace, report, &status.conditions).await {
+            tracing::warn!(%error, "the outcome of the clean-up could not be written into the report");
+        }
+    }
+    if let Ok(report) = &report {
+        prune(&run, report).await;
+    }
+    tracing::info!(seconds = ended_by.elapsed().as_secs_f32(), "cleaned up");
+    last_word(&verdict.message);
+    // The last line of the log is what a person needs who sees nothing else.
+    tracing::info!(score = verdict.score, reason = verdict.reason, "{}", verdict.message);
+    exit(&run, &verdict, report.is_err(), left)
+}
+
+fn exit(run: &Run<'_>, verdict: &Verdict, unwritten: bool, left: bool) -> Exit {
+    if unwritten {
+        Exit::Unavailable
+    } else if !verdict.conclusive {
+        Exit::NotJudged
+    } else if run.refuses(verdict.outcome) {
+        Exit::Refused
+    } else if left {
+        Exit::Left
+    } else {
+        Exit::Accepted
+    }
+}
+
+/// Writes the report, through an outage of the API server if need be.
+async fn write(run: &Run<'_>, status: &RestoreReportStatus, stopper: &Stopper) -> Result<String, Error> {
+    let limit = if stopper.is_told() { WRITING_IN_GRACE } else { WRITING };
+    let deadline = Instant::now() + limit;
+    let started_at = judge::status::started_at(&run.facts);
+    loop {
+        let attempt = report::write(run.cluster, &run.test_ref, &run.facts.run_id, started_at, status).await;
+        match attempt {
+            Err(error) if error.is_transient() && Instant::now() < deadline && !run.admitted.lease.is_lost() => {
+                tracing::warn!(%error, "the report could not be written, trying again");
+                sleep(Duration::from_secs(2)).await;
+            }
+            Err(error) => {
+                tracing::error!(%error, "the report could not be written; it stands in the next line");
+                last_resort(status);
+                return Err(error);
+            }
+            Ok(name) => return Ok(name),
+        }
+    }
+}
+
+/// A report that cannot be written is not lost: it goes to the log as one line.
+fn last_resort(status: &RestoreReportStatus) {
+    match serde_json::to_string(status) {
+        Ok(json) => tracing::error!(target: "kymaros_runner::report", report = json, "report"),
+        Err(error) => tracing::error!(%error, "the report cannot be printed either"),
+    }
+}
+
+/// What `kubectl describe pod` shows of a finished run. Outside a pod there is no such file.
+fn last_word(message: &str) {
+    let word = crate::api::limits::cut(message, 1000);
+    if let Err(error) = std::fs::OpenOptions::new().write(true).truncate(true).open(TERMINATION_LOG).and_then(|mut file| {
+        use std::io::Write as _;
+        file.write_all(word.as_bytes())
+    }) {
+        tracing::debug!(%error, "no termination message");
+    }
+}
+
+async fn test_status(run: &Run<'_>, report: &str, status: &RestoreReportStatus, verdict: &Verdict) -> Result<(), Error> {
+    let now = clock::now();
+    let invalid = verdict.stop.as_ref().filter(|s| s.reason == Reason::InvalidSpec);
+    let ready = match invalid {
+        Some(stop) => conditions::build(condition::READY, false, "InvalidSpec", &stop.message, now),
+        None => conditions::build(condition::READY, true, "Valid", "the last run found nothing wrong with the spec", now),
+    };
+    let scheduled = scheduled(run.cluster, run).await.unwrap_or_else(|error| {
+        tracing::debug!(%error, "the CronJob of this run cannot be read");
+        None
+    });
+    let schedule = run.test.as_ref().and_then(|test| test.schedule.as_ref());
+    let ended = Ended {
+        report,
+        status,
+        generation: run.admitted.test.metadata.generation,
+        next_run: schedule.and_then(|schedule| schedule.next_after(now)),
+        conditions: std::iter::once(ready).chain(scheduled).collect(),
+    };
+    report::test_has_ended(run.cluster, &run.test_ref, &ended).await
+}
+
+/// Does the `CronJob` behind this run say what the test says? `None` for a test without a schedule, or a run that no `CronJob`
+/// made.
+async fn scheduled(cluster: &Cluster, run: &Run<'_>) -> Result<Option<Condition>, Error> {
+    let Some(schedule) = &run.admitted.test.spec.schedule else { return Ok(None) };
+    let namespace = &run.settings.pod.namespace;
+    let owner = |owners: Option<Vec<OwnerReference>>, kind: &str| owners.into_iter().flatten().find(|o| o.kind == kind).map(|o| o.name);
+    let pod: Option<Pod> = cluster.namespaced(namespace).get_opt(&run.settings.pod.name).await?;
+    let Some(job) = pod.and_then(|p| owner(p.metadata.owner_references, "Job")) else { return Ok(None) };
+    let job: Option<Job> = cluster.namespaced(namespace).get_opt(&job).await?;
+    let Some(name) = job.and_then(|j| owner(j.metadata.owner_references, "CronJob")) else { return Ok(None) };
+    let cron_job: Option<CronJob> = cluster.namespaced(namespace).get_opt(&name).await?;
+    let Some(spec) = cron_job.and_then(|c| c.spec) else { return Ok(None) };
+    let zone = spec.time_zone.as_deref().unwrap_or_default();
+    let now = clock::now();
+    if spec.suspend == Some(true) {
+        let message = format!("CronJob {name} is suspended");
+        return Ok(Some(conditions::build(condition::SCHEDULED, false, "Suspended", &message, now)));
+    }
+    let same = spec.schedule == schedule.cron && zone == schedule.timezone;
+    let message = if same {
+        format!("CronJob {name} runs it")
+    } else {
+        format!("CronJob {name} says {:?} in {zone:?}, the test says {:?} in {:?}; apply the kustomization again", spec.schedule, schedule.cron, schedule.timezone)
+    };
+    let reason = if same { "CronJobAgrees" } else { "CronJobDiffers" };
+    Ok(Some(conditions::build(condition::SCHEDULED, same, reason, &message, now)))
+}
+
+/// Removes what the run has made; the condition says what is left. `None` if it made nothing.
+async fn clean_up(run: &Run<'_>, verdict: &Verdict, stopper: &Stopper) -> Option<Condition> {
+    let now = clock::now();
+    let keep = run.admitted.test.spec.sandbox.keep_failed_for;
+    let made_something = !run.facts.sandboxes.is_empty();
+    if made_something && !judge::status::is_pass(verdict) && keep.0 > Duration::ZERO {
+        let names: Vec<&str> = run.facts.sandboxes.iter().map(|s| s.name.as_str()).collect();
+        let message = format!("kept for {keep} by sandbox.keepFailedFor: {}", names.join(", "));
+        return Some(conditions::build(condition::SANDBOX_CLEANED_UP, false, "Kept", &message, now));
+    }
+    let own = RunRef {
+        run_id: run.facts.run_id.clone(),
+        test: run.test_ref.name.clone(),
+        provider_namespace: run.admitted.test.spec.backup_source.provider_namespace.clone(),
+        sandboxes: run.facts.sandboxes.iter().map(|s| (s.name.clone(), Some(s.uid.clone()))).collect(),
+    };
+    let limit = run.settings.cleanup_timeout;
+    let deadline = Instant::now() + if stopper.is_told() { limit.min(GRACE) } else { limit };
+    let outcome = tokio::select! {
+        outcome = timeout(until(deadline, Duration::ZERO) + Duration::from_secs(5), cleanup::clean_up(run.cluster, &own, deadline)) => outcome.ok(),
+        // Told to stop only now: the kubelet's patience ends before ours.
+        () = async { stopper.signal().await; sleep(GRACE).await } => None,
+    };
+    let now = clock::now();
+    Some(match outcome {
+        Some(outcome) if outcome.left.is_empty() => conditions::build(condition::SANDBOX_CLEANED_UP, true, "CleanedUp", "nothing is left", now),
+        Some(outcome) => {
+            let message = format!("left for the next run or the sweep: {}", outcome.left.join("; "));
+            tracing::warn!("{message}");
+            conditions::build(condition::SANDBOX_CLEANED_UP, false, "Left", &message, now)
+        }
+        None => conditions::build(condition::SANDBOX_CLEANED_UP, false, "Left", "clean-up did not end in time; the sweep goes on", now),
+    })
+}
+
+async fn prune(run: &Run<'_>, report: &str) {
+    match report::prune(run.cluster, &run.test_ref, run.admitted.test.spec.history_limit, report).await {
+        Ok(0) => {}
+        Ok(gone) => tracing::info!(reports = gone, "pruned"),
+        Err(error) => {
+            let note = format!("old reports could not be pruned: {error}");
+            tracing::warn!("{note}");
+            warn(run.cluster, &run.test_ref, "PruneFailed", &note).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Exit;
+
+    #[test]
+    fn exit_codes_are_those_of_the_manual() {
+        let codes = [Exit::Accepted, Exit::Refused, Exit::NotJudged, Exit::Left, Exit::Usage, Exit::Unavailable].map(Exit::code);
+        assert_eq!(codes, [0, 2, 3, 4, 64, 75]);
+    }
+}

@@ -1,0 +1,262 @@
+//! One run: the phases in order, one deadline over all of them, always a report, always a clean-up.
+//!
+//! What a phase sees goes into [`Facts`] at once, so that a run that is stopped in the middle still reports what it saw. A bad
+//! outcome is a fact, not an error; a [`Stop`] is what keeps a run from going on.
+
+mod admit;
+mod choose;
+mod finish;
+mod look;
+mod restore;
+mod stop;
+mod timeline;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use crate::api::{HealthCheckPolicy, RestoreTest};
+use crate::build;
+use crate::clock::{self, Anchor};
+use crate::cluster::{Cluster, Velero};
+use crate::facts::{Brief, Facts, Isolation, Reason, RestoreFacts, Stop};
+use crate::fence::{self, Runner};
+use crate::lease::{Annotations, Held};
+use crate::names::{TURN_LEASE, annotation};
+use crate::observe::Startup;
+use crate::plan::{self, Served, ValidTest};
+use crate::report::TestRef;
+use crate::settings::{FailJobOn, Settings};
+use choose::api;
+use stop::Stopper;
+use timeline::Timeline;
+
+pub use finish::Exit;
+
+/// Runs the test that the settings name.
+pub async fn run(settings: &Settings) -> Exit {
+    let span = tracing::info_span!("run", test = settings.test);
+    Box::pin(run_in_span(settings)).instrument(span).await
+}
+
+async fn run_in_span(settings: &Settings) -> Exit {
+    let stopper = Stopper::new();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
+    let in_cluster = settings.common.api_server.is_some();
+    let cluster = match Cluster::find(in_cluster, settings.common.api_timeout).await {
+        Ok(cluster) => cluster,
+        Err(error) => {
+            tracing::error!(%error, "no way to the API server");
+            return Exit::Unavailable;
+        }
+    };
+    let admitted = match admit::admit(settings, &cluster).await {
+        Ok(admitted) => admitted,
+        Err(exit) => return exit,
+    };
+    let started = Anchor::new(clock::now());
+    let policy = admit::policy(&cluster, &admitted.test).await;
+    let deadline = started.instant() + admitted.test.spec.timeout.0;
+    let mut run = Run {
+        settings,
+        cluster: &cluster,
+        brief: plan::brief_of_invalid(&admitted.test, policy.as_ref().ok().and_then(Option::as_ref)),
+        test_ref: TestRef::of(&admitted.test),
+        test: None,
+        facts: Facts {
+            run_id: admitted.holder.run_id.clone(),
+            run_started: started.at(),
+            ..Facts::default()
+        },
+        admitted: &admitted,
+        timeline: Timeline::default(),
+        anchor: None,
+        startup: None,
+        turn: None,
+        image: None,
+    };
+    tracing::info!(run = run.facts.run_id, timeout = %admitted.test.spec.timeout, "admitted");
+
+    let stopped = tokio::select! {
+        outcome = run.phases(&admitted.test, policy, &stopper) => outcome.err(),
+        stop = stopper.told(admitted.lease.lost()) => Some(stop),
+        () = tokio::time::sleep_until(deadline) => {
+            let limit = admitted.test.spec.timeout;
+            Some(Stop::new(Reason::DeadlineExceeded, format!("spec.timeout of {limit} passed; if that is how long a run takes, raise it")))
+        }
+    };
+    run.conclude(stopped);
+    finish::finish(run, &stopper).await
+}
+
+/// A run in the middle.
+struct Run<'a> {
+    settings: &'a Settings,
+    cluster: &'a Cluster,
+    admitted: &'a admit::Admitted,
+    test_ref: TestRef,
+    /// Once the spec is known to be sound.
+    test: Option<ValidTest>,
+    brief: Brief,
+    facts: Facts,
+    timeline: Timeline,
+    /// The creation of the Restore.
+    anchor: Option<Anchor>,
+    /// Kept here, so that what it saw survives a stop.
+    startup: Option<Startup>,
+    /// The turn on the provider.
+    turn: Option<Held>,
+    /// The runner's own image.
+    image: Option<String>,
+}
+
+impl Run<'_> {
+    async fn phases(&mut self, test: &RestoreTest, policy: Result<Option<HealthCheckPolicy>, crate::cluster::Error>, stopper: &Stopper) -> Result<(), Stop> {
+        let runner = self.prepare().await?;
+        let policy = policy.map_err(api)?;
+        let valid = plan::validate(test, policy.as_ref()).map_err(|errors| plan::invalid_spec(&errors))?;
+        self.brief = plan::brief(&valid);
+        self.test = Some(valid.clone());
+        let velero = Velero::new(self.cluster, &valid.spec.backup_source.provider_namespace, &self.facts.run_id);
+
+        fence::self_test(self.cluster, &self.settings.pod.namespace).await?;
+        let chosen = choose::choose(&velero, &valid, admit::random()?).await?;
+        self.facts.backup = Some(chosen.facts.clone());
+        tracing::info!(backup = chosen.point.name, started = %chosen.point.started_at, objects = chosen.contents.len(), "backup chosen");
+
+        let discovery = self.cluster.discover().await.map_err(api)?;
+        let mut served = Served::default();
+        for kind in discovery.kinds.iter().filter(|kind| kind.namespaced) {
+            served.add(&kind.resource.group, &kind.resource.kind, &kind.resource.plural);
+        }
+        let excluded = plan::excluded_resources(&valid, &served, &chosen.contents);
+        let expected = plan::expectation(&valid, &served, &chosen.contents);
+
+        self.take_turn(&velero, &valid).await?;
+        let owner = build::Owner {
+            test: valid.name.clone(),
+            test_uid: valid.uid.clone(),
+            run_id: self.facts.run_id.clone(),
+        };
+        let names = valid.sandbox_names(&self.facts.run_id);
+        self.announce(&chosen.point.name, &names).await?;
+        let longest = valid.spec.sandbox.ttl.0.max(valid.spec.sandbox.keep_failed_for.0);
+        let expires_at = clock::now() + valid.spec.timeout.0 + self.settings.cleanup_timeout + longest;
+        let fence = fence::Fence::new(self.cluster, &runner, &owner, &valid.spec.sandbox);
+        fence.make_sandboxes(&names, expires_at, &mut self.facts.sandboxes).await?;
+        tracing::info!(sandboxes = names.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(","), "sandboxes made");
+        let watching = fence.prove_isolation(&self.facts.sandboxes, self.brief.isolation_required, &mut self.facts.isolation).await?;
+
+        // While the sandboxes were made, somebody may have begun to restore for real.
+        let others = restore::foreign(&velero).await?;
+        if !others.is_empty() {
+            let message = format!("restore {} of somebody else appeared; the next scheduled run tries again", others.join(", "));
+            return Err(Stop::new(Reason::Deferred, message));
+        }
+        let name = owner.provider_name();
+        let modifiers = build::restore::modifiers(&valid, &owner);
+        self.cluster.namespaced(velero.namespace()).create_or_same(&modifiers).await.map_err(api)?;
+        let wanted = build::restore::restore(&valid, &chosen.point, &names, &owner, &excluded);
+        self.timeline.begin("restore");
+        let created = velero.create_restore(&wanted).await.map_err(api)?;
+        let at = created.metadata.creation_timestamp.as_ref().map_or_else(clock::now, crate::api::time::from_time);
+        let anchor = Anchor::new(at);
+        self.anchor = Some(anchor);
+        let uid = created.metadata.uid.clone().unwrap_or_default();
+        self.facts.restore = Some(RestoreFacts {
+            name: name.clone(),
+            created_at: at,
+            ..RestoreFacts::default()
+        });
+        self.admitted.note(Annotations::from([(annotation::STARTED_AT.to_owned(), at.to_rfc3339())])).await?;
+        tracing::info!(restore = name, backup = chosen.point.name, "restore created");
+
+        let follow = restore::Follow {
+            cluster: self.cluster,
+            velero: &velero,
+            uid: &uid,
+            run_id: &self.facts.run_id,
+            sandboxes: &self.facts.sandboxes,
+            limit: valid.spec.restore.timeout.0,
+            since: anchor.instant(),
+        };
+        let facts = self.facts.restore.get_or_insert_default();
+        let isolation = &mut self.facts.isolation;
+        let watching = async {
+            let seen = watching.await;
+            if matches!(seen, Isolation::Breached(_)) {
+                isolation.clone_from(&seen);
+            }
+            seen
+        };
+        follow.to_the_end(facts, watching).await?;
+        self.timeline.end("restore");
+        self.timeline.begin("data");
+        follow.volumes().await?;
+        self.timeline.end("data");
+        let restored_after = anchor.elapsed();
+
+        self.look(&valid, &velero, chosen, &discovery, expected, &uid, restored_after, stopper).await
+    }
+
+    /// What the run needs to know of itself.
+    async fn prepare(&mut self) -> Result<Runner, Stop> {
+        let (host, port) = self.settings.common.api_server.clone().ok_or_else(|| {
+            Stop::new(Reason::SandboxDenied, "the runner must run in a pod: isolation is proved from inside the cluster")
+        })?;
+        let ip = host.parse().map_err(|_| Stop::new(Reason::SandboxDenied, format!("KUBERNETES_SERVICE_HOST is no address: {host}")))?;
+        let runner = Runner::read(self.cluster, &self.settings.pod, SocketAddr::new(ip, port)).await?;
+        self.image = Some(runner.image().to_owned());
+        Ok(runner)
+    }
+
+    /// Waits until no foreign restore is under way and no other drill has its turn on this provider.
+    async fn take_turn(&mut self, velero: &Velero, test: &ValidTest) -> Result<(), Stop> {
+        self.timeline.begin("queued");
+        restore::wait_for_foreign(velero, test.spec.restore.queue_timeout.0).await?;
+        self.turn = Some(self.admitted.turn(self.cluster, velero.namespace(), TURN_LEASE).await?);
+        restore::wait_for_foreign(velero, test.spec.restore.queue_timeout.0).await?;
+        self.timeline.end("queued");
+        Ok(())
+    }
+
+    /// Writes into the Lease what is about to be made, so that nothing of a run that dies is unknown.
+    async fn announce(&self, backup: &str, names: &[(String, String)]) -> Result<(), Stop> {
+        let sandboxes: Vec<String> = names.iter().map(|(source, name)| format!("{source}={name}")).collect();
+        let notes = [(annotation::BACKUP, backup.to_owned()), (annotation::SANDBOXES, sandboxes.join(","))];
+        self.admitted.note(notes.map(|(k, v)| (k.to_owned(), v)).into()).await
+    }
+
+    /// Takes into the facts what was seen by the end, whatever the end was.
+    fn conclude(&mut self, stop: Option<Stop>) {
+        if let Some(stop) = &stop {
+            tracing::warn!(reason = %stop.reason, message = stop.message, "stopped");
+        }
+        if let Some(startup) = self.startup.take() {
+            self.facts.pods = Some(startup.facts());
+        }
+        if self.facts.elapsed.is_none() {
+            self.facts.elapsed = self.anchor.map(|anchor| anchor.elapsed());
+        }
+        self.facts.stop = stop;
+        self.facts.timeline = self.timeline.facts();
+        self.facts.previous = self.admitted.previous.clone();
+    }
+
+    /// Does this outcome make the Job fail?
+    fn refuses(&self, outcome: crate::api::Outcome) -> bool {
+        use crate::api::Outcome::{Fail, Partial};
+        match self.settings.fail_job_on {
+            FailJobOn::Never => false,
+            FailJobOn::Fail => outcome == Fail,
+            FailJobOn::Partial => matches!(outcome, Fail | Partial),
+        }
+    }
+}
+
+/// Until a deadline, but at least a moment, so that a report is tried even when time is up.
+fn until(deadline: Instant, least: Duration) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).max(least)
+}

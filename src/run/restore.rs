@@ -1,0 +1,233 @@
+//! The provider's part of a run: waits for its turn, asks for the restore, and follows it to its end and beyond, for a Restore
+//! that has ended may still be writing volumes.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::cluster::{Cluster, Query, Velero};
+use crate::facts::{Isolation, Reason, RestoreFacts, SandboxFacts, Stop};
+use crate::names::{MANAGED_BY, label};
+use crate::run::choose::api;
+use crate::velero::{Restore, RestorePhase};
+
+/// Is this somebody else's restore, and not over yet? Those of other drills do not count: they take turns by a Lease.
+fn is_foreign(restore: &Restore) -> bool {
+    let labels = restore.metadata.labels.as_ref();
+    let ours = labels.and_then(|l| l.get(label::MANAGED_BY)).is_some_and(|v| v == MANAGED_BY);
+    !ours && !restore.status.phase.is_terminal()
+}
+
+/// Names of foreign restores that are not over.
+pub async fn foreign(velero: &Velero) -> Result<Vec<String>, Stop> {
+    let all = velero.restores().list_with(&Query::all(), |r| is_foreign(&r).then(|| r.name().to_owned())).await;
+    Ok(all.map_err(api)?.into_iter().flatten().collect())
+}
+
+/// Waits until no foreign restore is under way: a drill is never in the way of a real one.
+pub async fn wait_for_foreign(velero: &Velero, limit: Duration) -> Result<(), Stop> {
+    let deadline = Instant::now() + limit;
+    let mut watch = velero.watch_restores();
+    let mut busy = Vec::new();
+    loop {
+        match timeout_at(deadline, watch.changed()).await {
+            Ok(changed) => changed.map_err(api)?,
+            Err(_) => {
+                let limit = crate::api::Duration::from(limit);
+                let message = format!("other restores kept the provider busy for restore.queueTimeout of {limit}: {}", busy.join(", "));
+                return Err(Stop::new(Reason::QueueTimeout, message));
+            }
+        }
+        busy = watch.objects().filter(|r| is_foreign(r)).map(|r| r.name().to_owned()).collect();
+        if busy.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(restores = busy.join(","), "waiting for other restores to end");
+    }
+}
+
+/// What following a restore needs.
+#[derive(Debug)]
+pub struct Follow<'a> {
+    /// The way to the API server.
+    pub cluster: &'a Cluster,
+    /// The provider.
+    pub velero: &'a Velero,
+    /// UID of the Restore.
+    pub uid: &'a str,
+    /// The run's id.
+    pub run_id: &'a str,
+    /// The sandboxes, which must stay the ones that were fenced.
+    pub sandboxes: &'a [SandboxFacts],
+    /// `restore.timeout`.
+    pub limit: Duration,
+    /// When the Restore was created.
+    pub since: Instant,
+}
+
+impl Follow<'_> {
+    /// Follows the Restore until it has ended. `isolation` is the rest of the proof, which runs beside it.
+    pub async fn to_the_end(&self, facts: &mut RestoreFacts, isolation: impl Future<Output = Isolation>) -> Result<(), Stop> {
+        let deadline = self.since + self.limit;
+        let mut restores = self.velero.watch_restores();
+        let mut namespaces = self.cluster.all::<Namespace>().watch(&Query::labels(format!("{}={}", label::RUN, self.run_id)));
+        let mut isolation = std::pin::pin!(isolation);
+        let mut proving = true;
+        loop {
+            tokio::select! {
+                changed = restores.changed() => {
+                    changed.map_err(api)?;
+                    let own = restores.objects().find(|r| r.metadata.uid.as_deref() == Some(self.uid));
+                    let Some(own) = own else {
+                        return Err(Stop::new(Reason::ProviderInterrupted, format!("Restore {} was deleted by somebody while it ran; the provider goes on writing for a while", facts.name)));
+                    };
+                    record(facts, own);
+                    let other = restores.objects().find(|r| is_foreign(r));
+                    if facts.terminal && !proving {
+                        return Ok(());
+                    }
+                    if let Some(other) = other.filter(|_| !facts.terminal) {
+                        return Err(self.make_way(other.name()).await);
+                    }
+                }
+                changed = namespaces.changed() => {
+                    changed.map_err(api)?;
+                    self.still_there(namespaces.objects())?;
+                }
+                outcome = &mut isolation, if proving => {
+                    proving = false;
+                    if let Isolation::Breached(what) = outcome {
+                        return Err(Stop::new(Reason::IsolationNotEnforced, what));
+                    }
+                    if facts.terminal {
+                        return Ok(());
+                    }
+                }
+                () = sleep_until(deadline) => return Err(self.too_late(&facts.phase)),
+            }
+        }
+    }
+
+    /// Waits until no volume of the restore is being written any more.
+    pub async fn volumes(&self) -> Result<(), Stop> {
+        let deadline = self.since + self.limit;
+        let mut pod_volumes = self.velero.watch_pod_volumes(self.uid);
+        loop {
+            match timeout_at(deadline, pod_volumes.changed()).await {
+                Ok(changed) => changed.map_err(api)?,
+                Err(_) => return Err(self.too_late("writing volumes")),
+            }
+            if pod_volumes.objects().all(|v| v.status.phase.is_terminal()) {
+                break;
+            }
+        }
+        // Without data movement there are none, and its kind need not be served: a look decides whether to watch.
+        if self.velero.writing(self.uid).await.map_err(api)?.is_empty() {
+            return Ok(());
+        }
+        let mut downloads = self.velero.watch_data_downloads(self.uid);
+        loop {
+            match timeout_at(deadline, downloads.changed()).await {
+                Ok(changed) => changed.map_err(api)?,
+                Err(_) => return Err(self.too_late("moving data")),
+            }
+            if downloads.objects().all(|v| v.status.phase.is_terminal()) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A real restore wants the provider: stops what can be stopped and leaves.
+    async fn make_way(&self, other: &str) -> Stop {
+        match self.velero.cancel(self.uid).await {
+            Ok(told) => tracing::info!(restore = other, volumes = told, "making way for another restore"),
+            Err(error) => tracing::warn!(%error, "volume restores could not be cancelled"),
+        }
+        Stop::new(Reason::Deferred, format!("restore {other} of somebody else appeared, and a drill is never in its way; the next scheduled run tries again"))
+    }
+
+    /// Deleting a sandbox under a restore takes its fence away.
+    fn still_there<'n>(&self, seen: impl Iterator<Item = &'n Namespace>) -> Result<(), Stop> {
+        let seen: BTreeMap<&str, &Namespace> = seen.filter_map(|n| Some((n.metadata.name.as_deref()?, n))).collect();
+        for sandbox in self.sandboxes {
+            let same = seen.get(sandbox.name.as_str()).filter(|n| n.metadata.uid.as_deref() == Some(&sandbox.uid));
+            if same.is_none_or(|n| n.metadata.deletion_timestamp.is_some()) {
+                return Err(Stop::new(Reason::Interrupted, format!("sandbox {} was deleted by somebody in mid-restore", sandbox.name)));
+            }
+        }
+        Ok(())
+    }
+
+    fn too_late(&self, phase: &str) -> Stop {
+        let limit = crate::api::Duration::from(self.limit);
+        let phase = if phase.is_empty() { "New" } else { phase };
+        Stop::new(Reason::DeadlineExceeded, format!("the restore was still {phase} after restore.timeout of {limit}; if that is how long it takes, raise it"))
+    }
+}
+
+fn record(facts: &mut RestoreFacts, restore: &Restore) {
+    let phase = restore.status.phase.to_string();
+    if facts.phase != phase {
+        let items = restore.status.progress.map(|p| p.items_restored);
+        tracing::info!(restore = facts.name, phase, items, "restore");
+    }
+    facts.phase = phase;
+    facts.terminal = restore.status.phase.is_terminal();
+    facts.failure = restore.status.failure();
+}
+
+/// Ends of a restore that say nothing about the backup, or say something that no restore can change.
+pub fn end(restore: &RestoreFacts, interrupted: bool, phase: &RestorePhase) -> Option<Stop> {
+    let why = restore.failure.clone().unwrap_or_default();
+    let stop = |reason, what: &str| Some(Stop::new(reason, format!("{what}: {why}")));
+    if interrupted {
+        return stop(Reason::ProviderInterrupted, "Velero restarted in mid-restore");
+    }
+    match phase {
+        RestorePhase::Failed if why.contains("error downloading backup") => {
+            // A store that answers "no such file" has lost it; one that does not answer may have it still.
+            let lost = ["NoSuchKey", "NotFound", "not found", "404"].iter().any(|word| why.contains(word));
+            if lost {
+                stop(Reason::BackupUnusable, "the backup's files are gone from the object store")
+            } else {
+                stop(Reason::ProviderUnavailable, "Velero could not read the backup from the object store")
+            }
+        }
+        RestorePhase::FailedValidation if why.contains("unavailable") => stop(Reason::ProviderUnavailable, "the storage location became unavailable"),
+        RestorePhase::FailedValidation if why.contains("retrieving backup") || why.contains("not found") => {
+            stop(Reason::BackupUnusable, "the backup vanished before it could be restored")
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(failure: &str) -> RestoreFacts {
+        RestoreFacts {
+            failure: Some(failure.to_owned()),
+            terminal: true,
+            ..RestoreFacts::default()
+        }
+    }
+
+    #[test]
+    fn only_some_failures_say_something_about_the_backup() {
+        use RestorePhase::{Completed, Failed, FailedValidation, PartiallyFailed};
+        let reason = |phase: RestorePhase, interrupted, failure| end(&ended(failure), interrupted, &phase).map(|s| s.reason);
+        let refused = "restore execution failed: error downloading backup: error copying Backup to temp file: connect: connection refused";
+        assert_eq!(reason(Failed, false, refused), Some(Reason::ProviderUnavailable));
+        assert_eq!(reason(Failed, false, "error downloading backup: api error NoSuchKey"), Some(Reason::BackupUnusable));
+        assert_eq!(reason(Failed, true, "found a restore with status"), Some(Reason::ProviderInterrupted));
+        assert_eq!(reason(FailedValidation, false, "The BSL default is unavailable, cannot retrieve the backup"), Some(Reason::ProviderUnavailable));
+        assert_eq!(reason(FailedValidation, false, "Error retrieving backup: not found"), Some(Reason::BackupUnusable));
+        assert_eq!(reason(Failed, false, "panic"), None);
+        assert_eq!(reason(PartiallyFailed, false, ""), None);
+        assert_eq!(reason(Completed, false, ""), None);
+    }
+}

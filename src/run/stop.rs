@@ -1,0 +1,59 @@
+//! What ends a run from outside: signals, and the loss of its Lease.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::facts::{Reason, Stop};
+
+/// Listens for signals from the start of the process on: a handler made later would leave a moment in which the default action
+/// kills the run without a report.
+#[derive(Debug)]
+pub struct Stopper {
+    told: watch::Receiver<Option<&'static str>>,
+}
+
+impl Stopper {
+    /// Begins to listen.
+    pub fn new() -> Self {
+        let (sender, told) = watch::channel(None);
+        let handlers = [(SignalKind::terminate(), "SIGTERM"), (SignalKind::interrupt(), "SIGINT")];
+        for (kind, name) in handlers {
+            match signal(kind) {
+                Ok(handler) => drop(tokio::spawn(listen(handler, name, sender.clone()))),
+                Err(error) => tracing::error!(%error, signal = name, "cannot be listened for"),
+            }
+        }
+        Self { told }
+    }
+
+    /// Returns when the run has to end, with the reason.
+    pub async fn told(&self, lost: impl Future<Output = ()>) -> Stop {
+        tokio::select! {
+            signal = self.signal() => Stop::new(Reason::Interrupted, format!("the runner was told to stop ({signal})")),
+            () = lost => Stop::new(Reason::LeaseLost, "the Lease of this test was lost; another run may have begun, so this one touches nothing more"),
+        }
+    }
+
+    /// Returns when a signal has come.
+    pub async fn signal(&self) -> &'static str {
+        let mut told = self.told.clone();
+        let signal = told.wait_for(Option::is_some).await.ok().and_then(|signal| *signal);
+        match signal {
+            Some(signal) => signal,
+            // Nobody listens any more, so none will come.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Has a signal come?
+    pub fn is_told(&self) -> bool {
+        self.told.borrow().is_some()
+    }
+}
+
+async fn listen(mut handler: Signal, name: &'static str, sender: watch::Sender<Option<&'static str>>) {
+    while handler.recv().await.is_some() {
+        tracing::warn!(signal = name, "received");
+        sender.send_replace(Some(name));
+    }
+}
