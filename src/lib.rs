@@ -20,3 +20,5 @@ pub mod probe;
 pub mod retention;
 pub mod settings;
 pub mod velero;
+pub mod lease;
+pub mod report;
