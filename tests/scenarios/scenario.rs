@@ -1,0 +1,164 @@
+//! What a scenario's file holds.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// One file. `${NS}`, `${NS2}`, `${VELERO}`, `${TEST}` and `${BACKUP}` stand for names that are the scenario's own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Scenario {
+    #[serde(skip)]
+    pub(crate) name: String,
+    /// The file's text, for the names to be filled in.
+    #[serde(skip)]
+    pub(crate) text: String,
+    /// What it shows, in a sentence.
+    #[allow(dead_code, reason = "for the reader of the file")]
+    pub(crate) about: String,
+    /// Nobody else may be on the cluster meanwhile.
+    #[serde(default)]
+    pub(crate) alone: bool,
+    /// It takes more than a minute.
+    #[serde(default)]
+    pub(crate) long: bool,
+    /// Number of source namespaces.
+    #[serde(default = "one")]
+    pub(crate) namespaces: usize,
+    /// What is applied before the backup.
+    #[serde(default)]
+    pub(crate) apply: String,
+    /// Do not wait for the workloads to come up.
+    #[serde(default)]
+    pub(crate) unready: bool,
+    /// Commands after the workloads are up and before the backup.
+    #[serde(default)]
+    pub(crate) before_backup: String,
+    /// Laid over the Backup's spec; `false`: no backup is made.
+    #[serde(default)]
+    pub(crate) backup: Value,
+    /// Phase that the backup must end in.
+    #[serde(default = "completed")]
+    pub(crate) backup_phase: String,
+    /// Commands after the backup.
+    #[serde(default)]
+    pub(crate) after_backup: String,
+    /// The source namespaces stay. Otherwise they are deleted after the backup: the backup is the truth.
+    #[serde(default)]
+    pub(crate) keep_source: bool,
+    /// Laid over the `RestoreTest`'s spec.
+    #[serde(default)]
+    pub(crate) test: Value,
+    /// The spec of the `HealthCheckPolicy`, if there is one.
+    #[serde(default)]
+    pub(crate) policy: Value,
+    /// One run after the other.
+    pub(crate) runs: Vec<Run>,
+    /// Commands at the end, to put back what was changed.
+    #[serde(default)]
+    pub(crate) after: String,
+}
+
+/// One run.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(crate) struct Run {
+    /// Commands before the run.
+    pub(crate) before: String,
+    /// Commands beside the run.
+    pub(crate) during: String,
+    /// Environment of the runner.
+    pub(crate) env: BTreeMap<String, String>,
+    /// Commands after the run, which must succeed.
+    pub(crate) then: String,
+    /// What must come of it.
+    pub(crate) expect: Expect,
+}
+
+/// What must come of a run. What is not said is not looked at.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(crate) struct Expect {
+    /// Exit code of the runner.
+    pub(crate) exit: Option<i64>,
+    pub(crate) score: Option<u64>,
+    pub(crate) result: Option<String>,
+    /// Reason of the condition `Conclusive`.
+    pub(crate) reason: Option<String>,
+    /// `pass`, `fail 16`, `skip`: status, and points if given.
+    pub(crate) levels: BTreeMap<String, String>,
+    /// Texts that the report must hold somewhere.
+    pub(crate) says: Vec<String>,
+    /// Texts that the report must not hold.
+    pub(crate) never: Vec<String>,
+    /// JSON pointers into the status, and what is there.
+    pub(crate) at: BTreeMap<String, Value>,
+    /// Texts that the log must hold.
+    pub(crate) logs: Vec<String>,
+    /// No report of this run.
+    pub(crate) no_report: bool,
+    /// Number of reports of the test after the run.
+    pub(crate) reports: Option<usize>,
+    /// Something may be left behind.
+    pub(crate) left: bool,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn completed() -> String {
+    "Completed".to_owned()
+}
+
+impl Scenario {
+    /// The last run's expectation in a few words.
+    pub(crate) fn expected(&self) -> String {
+        let expect = self.runs.last().map(|r| r.expect.clone()).unwrap_or_default();
+        let score = expect.score.map(|s| s.to_string());
+        let words = [score, expect.result, expect.reason];
+        words.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// All scenarios of a folder and the folders in it.
+pub(crate) fn load(folder: &Path) -> Result<Vec<Scenario>, String> {
+    let mut scenarios = Vec::new();
+    let entries = fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_dir() && path.file_name().is_some_and(|n| n != "install") {
+            scenarios.extend(load(&path)?);
+        } else if path.extension().is_some_and(|e| e == "yaml") {
+            let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let mut scenario = parse(&text).map_err(|e| format!("{}: {e}", path.display()))?;
+            scenario.name = name;
+            scenario.text = text;
+            scenarios.push(scenario);
+        }
+    }
+    Ok(scenarios)
+}
+
+/// A scenario from its text.
+pub(crate) fn parse(text: &str) -> Result<Scenario, String> {
+    serde_saphyr::from_str(text).map_err(|e| e.to_string())
+}
+
+/// Lays `over` over `base`, key by key.
+pub(crate) fn lay_over(base: &mut Value, over: &Value) {
+    match (base, over) {
+        (_, Value::Null) => {}
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                lay_over(base.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => base.clone_from(over),
+    }
+}
