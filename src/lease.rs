@@ -322,7 +322,7 @@ impl Keeper {
             let kept = self.write(wanted).await;
             if let Some((_, done)) = note {
                 // Whoever asked may have gone on.
-                drop(done.send(kept));
+                let _gone = done.send(kept);
             }
             if !kept {
                 lost.send_replace(true);
