@@ -106,7 +106,7 @@ pub enum DownloadError {
         /// What happened.
         reason: String,
     },
-    /// The certificates given for the store are none.
+    /// What is given as the store's authority is none.
     #[error("the certificate authority of the object store cannot be used: {0}")]
     BadTrust(String),
     /// The API server.
@@ -114,16 +114,29 @@ pub enum DownloadError {
     Api(#[from] Error),
 }
 
-/// Which authorities a store's certificate may come from, besides the bundled ones.
-#[derive(Clone, Default)]
+/// The authorities that a store's certificate may come from, besides the bundled ones.
+#[derive(Clone, Debug, Default)]
 pub struct StoreTrust {
-    /// PEM certificates.
-    pub extra: Vec<Vec<u8>>,
+    authorities: Vec<CertificateDer<'static>>,
 }
 
-impl fmt::Debug for StoreTrust {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreTrust").field("extra", &self.extra.len()).finish()
+impl StoreTrust {
+    /// Adds the certificates of a PEM text, all or none.
+    pub fn add(&mut self, pem: &[u8]) -> Result<(), DownloadError> {
+        let bad = |error: &dyn fmt::Display| DownloadError::BadTrust(error.to_string());
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
+            .collect::<Result<_, _>>()
+            .map_err(|error| bad(&error))?;
+        if certificates.is_empty() {
+            return Err(bad(&"it holds no PEM certificate"));
+        }
+        for certificate in &certificates {
+            RootCertStore::empty()
+                .add(certificate.clone())
+                .map_err(|error| bad(&error))?;
+        }
+        self.authorities.extend(certificates);
+        Ok(())
     }
 }
 
@@ -306,19 +319,7 @@ fn http_client(trust: &StoreTrust) -> Result<Client, DownloadError> {
     let mut roots = RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
     };
-    for pem in &trust.extra {
-        let mut found = false;
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate = certificate.map_err(|error| DownloadError::BadTrust(error.to_string()))?;
-            roots
-                .add(certificate)
-                .map_err(|error| DownloadError::BadTrust(error.to_string()))?;
-            found = true;
-        }
-        if !found {
-            return Err(DownloadError::BadTrust("it holds no PEM certificate".to_owned()));
-        }
-    }
+    roots.add_parsable_certificates(trust.authorities.iter().cloned());
     let tls = ClientConfig::builder()
         .with_root_certificates(roots)
         .with_no_client_auth();

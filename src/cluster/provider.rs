@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -15,7 +17,7 @@ use super::objects::{Objects, Query};
 use super::wait::{Waited, Watch};
 use crate::names::{MANAGED_BY, PROVIDER_PREFIX, label};
 use crate::velero::{
-    self, Backup, BackupStorageLocation, DataDownload, DeleteBackupRequest, DownloadRequest, PodVolumeRestore,
+    self, Backup, BackupStorageLocation, DataDownload, DeleteBackupRequest, DownloadRequest, KeyRef, PodVolumeRestore,
     RequestPhase, Restore, ServerStatusRequest, ServerStatusRequestSpec,
 };
 
@@ -131,6 +133,46 @@ impl Velero {
     /// All requests to delete a backup.
     pub async fn deletions(&self) -> Result<Vec<DeleteBackupRequest>, Error> {
         self.cluster.namespaced(&self.namespace).list(&Query::all()).await
+    }
+
+    /// The authorities that the storage locations name for their stores. One that cannot be had is logged and left out: the
+    /// store may be known to the bundled ones, and if not, the download says so.
+    pub async fn trust(&self, locations: &[BackupStorageLocation]) -> StoreTrust {
+        let mut trust = StoreTrust::default();
+        for location in locations {
+            let store = &location.spec.object_storage;
+            if let Some(text) = store.ca_cert.as_deref().filter(|text| !text.is_empty()) {
+                let added = match serde_json::from_value::<ByteString>(json!(text)) {
+                    Ok(pem) => trust.add(&pem.0).map_err(|error| error.to_string()),
+                    Err(error) => Err(error.to_string()),
+                };
+                if let Err(reason) = added {
+                    tracing::warn!(
+                        location = location.name(),
+                        reason,
+                        "objectStorage.caCert cannot be used"
+                    );
+                }
+            }
+            if let Some(key) = &store.ca_cert_ref
+                && let Err(reason) = self.add_from_secret(&mut trust, key).await
+            {
+                tracing::warn!(
+                    location = location.name(),
+                    reason,
+                    "objectStorage.caCertRef cannot be used"
+                );
+            }
+        }
+        trust
+    }
+
+    async fn add_from_secret(&self, trust: &mut StoreTrust, key: &KeyRef) -> Result<(), String> {
+        let secrets: Objects<Secret> = self.cluster.namespaced(&self.namespace);
+        let secret = secrets.get(&key.name).await.map_err(|error| error.to_string())?;
+        let pem = secret.data.unwrap_or_default().remove(&key.key);
+        let pem = pem.ok_or_else(|| format!("Secret {} has no key {}", key.name, key.key))?;
+        trust.add(&pem.0).map_err(|error| error.to_string())
     }
 
     /// Reads files of backups and restores. The store's certificate may come from the bundled authorities or from `trust`.

@@ -33,7 +33,6 @@ pub use restore::{ModifierRef, Progress, Restore, RestorePhase, RestoreSpec, Res
 pub use results::{
     Cause, Errors, Item, MAX_TEXTS, Problem, Results, Warnings, made_by_the_cluster, noise, read_results,
 };
-pub use time::from_kubernetes;
 pub use volume_info::{ClaimData, Volumes, read_volume_infos};
 pub use volume_restores::{
     DataDownload, DataDownloadSpec, PodReference, PodVolumeRestore, PodVolumeRestoreSpec, TargetVolume,

@@ -1,9 +1,14 @@
 use std::collections::BTreeSet;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use k8s_openapi::ByteString;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -212,21 +217,109 @@ async fn a_failed_request_says_why() {
     );
 }
 
+/// A certificate for 127.0.0.1, its key, and the authority that signed it; valid from 2020 to 2120.
+const STORE: &str = include_str!("store.pem");
+const AUTHORITY: &str = include_str!("authority.pem");
+
+/// A store with a certificate of an authority nobody knows.
+fn secure_store(body: &'static [u8]) -> String {
+    crate::cluster::install_crypto();
+    let certificates = CertificateDer::pem_slice_iter(STORE.as_bytes())
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let key = PrivateKeyDer::from_pem_slice(STORE.as_bytes()).unwrap();
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = StreamOwned::new(connection, socket.unwrap());
+            let mut head = [0; 4096];
+            // A client that does not trust us is gone by now.
+            if stream.read(&mut head).is_ok() {
+                stream.write_all(&answer("200 OK", body)).unwrap();
+                stream.conn.send_close_notify();
+                stream.flush().unwrap();
+            }
+        }
+    });
+    format!("https://{address}/b?X-Amz-Signature=secret")
+}
+
 #[tokio::test]
-async fn the_stores_own_authority_must_be_one() {
-    let (cluster, _) = cluster(|_| Reply::Refuse);
+async fn the_locations_own_authority_is_trusted_and_no_other() {
+    let url = secure_store(LIST.as_bytes());
+    let status = signed(&url);
+    let (cluster, _) = cluster(move |asked| {
+        if asked.path.contains("/secrets/ca") {
+            let key = base64(AUTHORITY);
+            return Reply::json(
+                &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ca"}, "data": {"ca.crt": key}}),
+            );
+        }
+        if asked.is_watch() {
+            return Reply::quiet();
+        }
+        if asked.method == "GET" {
+            Reply::list(&[request(&status)])
+        } else {
+            Reply::json(&request(&status))
+        }
+    });
     let velero = Velero::new(&cluster, "velero", "abc123");
+    let read = async |storage: Value| {
+        let location = json!({"metadata": {"name": "default"}, "spec": {"objectStorage": storage}});
+        let trust = velero.trust(&[serde_json::from_value(location).unwrap()]).await;
+        names(&velero.downloads(&trust).unwrap()).await
+    };
+    assert_eq!(read(json!({"caCert": base64(AUTHORITY)})).await.unwrap(), 2);
+    assert_eq!(
+        read(json!({"caCertRef": {"name": "ca", "key": "ca.crt"}}))
+            .await
+            .unwrap(),
+        2
+    );
+    for storage in [
+        json!({}),
+        json!({"caCert": "?"}),
+        json!({"caCert": base64("hello")}),
+        json!({"caCertRef": {"name": "ca", "key": "x"}}),
+    ] {
+        let error = read(storage).await.unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, DownloadError::Untrusted { .. }), "{text}");
+        assert!(
+            text.contains("objectStorage.caCert") && !text.contains("secret"),
+            "{text}"
+        );
+    }
+}
+
+fn base64(text: &str) -> String {
+    serde_json::to_value(ByteString(text.as_bytes().to_vec()))
+        .unwrap()
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn what_is_no_authority_is_refused() {
+    let mut trust = StoreTrust::default();
     for pem in [
         "",
         "hello",
         "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
     ] {
-        let trust = StoreTrust {
-            extra: vec![pem.as_bytes().to_vec()],
-        };
         assert!(
-            matches!(velero.downloads(&trust).unwrap_err(), DownloadError::BadTrust(_)),
+            matches!(trust.add(pem.as_bytes()).unwrap_err(), DownloadError::BadTrust(_)),
             "{pem}"
         );
     }
+    assert!(trust.add(AUTHORITY.as_bytes()).is_ok());
 }

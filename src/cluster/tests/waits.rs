@@ -150,7 +150,7 @@ async fn a_server_that_never_answers_does_not_hold_up_the_deadline() {
             .unwrap_err()
             .is_transient()
     );
-    assert_eq!(start.elapsed(), Duration::from_secs(60));
+    assert_eq!(start.elapsed(), Duration::from_mins(1));
 }
 
 #[tokio::test(start_paused = true)]
