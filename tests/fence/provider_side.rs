@@ -410,7 +410,7 @@ async fn cancelled_volume_restores() {
     });
     let data = json!({
         "targetVolume": {"pvc": "none", "pv": "", "namespace": scene.sandbox}, "backupStorageLocation": "none",
-        "snapshotID": "none", "sourceNamespace": "shop", "operationTimeout": "10m",
+        "snapshotID": "none", "sourceNamespace": "shop", "operationTimeout": "10m", "dataMoverConfig": {"a": "b"},
     });
     let own_name = format!("kymaros-{}", scene.run);
     let real = format!("disaster-{}", scene.run);
@@ -464,7 +464,7 @@ async fn cancelled_volume_restores() {
         case(
             "cancelling, and a field less",
             Verb::Patch,
-            change(&own_data, json!({"spec": {"cancel": true, "operationTimeout": null}})),
+            change(&own_data, json!({"spec": {"cancel": true, "dataMoverConfig": null}})),
             Expect::Refused("volume-restores", "only set spec.cancel to true"),
         ),
         case(
