@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kymaros_runner::names::{self, annotation, label};
+use kymaros_runner::plan::rules;
 use serde_json::{Value, json};
 
 use support::{kubectl, root};
@@ -284,6 +285,35 @@ fn the_sandbox_role_is_made_of_parts_without_any_read_of_secrets() {
                 .is_some_and(|kinds| kinds.contains(&json!("secrets")) || kinds.contains(&json!("*")));
             assert!(!core || !secrets || rule["verbs"] == json!(["create"]), "{rule}");
         }
+    }
+}
+
+#[test]
+fn what_the_fence_holds_is_left_out_of_restores() {
+    let policy = read(&root().join("manifests/fence/foreign-kinds.yaml")).remove(0);
+    let variable = |name: &str| {
+        let variables = policy["spec"]["variables"].as_array().expect("variables");
+        let found = variables
+            .iter()
+            .find(|variable| text(variable, "/name") == name)
+            .expect(name);
+        let quoted = text(found, "/expression").split('\'').skip(1).step_by(2);
+        quoted.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let groups = variable("held");
+    assert!(groups.len() > 50, "{groups:?}");
+    for group in groups {
+        // One of the two, for the program knows exactly which groups there are.
+        let below = format!("any.{group}");
+        assert!(
+            rules::never_let_in(&group).or(rules::never_let_in(&below)).is_some(),
+            "{group}: a refusal would count as an error"
+        );
+    }
+    for kind in variable("heldKinds") {
+        let (kind, group) = kind.split_once('.').expect("a group");
+        let rule = rules::of_kind(group, kind, &["*".to_owned()]);
+        assert!(matches!(rule, rules::Rule::Held(_)), "{kind}.{group}: {rule:?}");
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::neutralised::{object, pod, pod_spec};
 use crate::support::cases::{Expect, Verb, case, failures, with};
 use crate::support::scene::Scene;
+use crate::support::{CNI, client};
 
 #[tokio::test]
 #[ignore = "needs a cluster (installs the base, makes and deletes namespaces)"]
@@ -163,6 +164,21 @@ async fn refused() {
         pods(host),
     )];
     failed.extend(failures(&scene.admin, &by_admin).await);
+    let endpoint = object(&scene, "cilium.io/v2", "CiliumEndpoint", json!({}));
+    let by_provider = [case(
+        "an endpoint from a backup",
+        Verb::Create,
+        endpoint.clone(),
+        Expect::Refused("foreign-kinds", "CiliumEndpoint"),
+    )];
+    failed.extend(failures(&scene.provider, &by_provider).await);
+    let by_cni = [case(
+        "an endpoint of the network itself",
+        Verb::Create,
+        endpoint,
+        Expect::Accepted,
+    )];
+    failed.extend(failures(&client(Some(CNI)).await, &by_cni).await);
     scene.close().await;
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }

@@ -16,6 +16,8 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
 /// The runner's identity, as the policies name it.
 pub(crate) const RUNNER: &str = "system:serviceaccount:kymaros-system:kymaros-runner";
+/// A network plugin's identity.
+pub(crate) const CNI: &str = "system:serviceaccount:kube-system:cilium";
 /// The provider's identity.
 pub(crate) const PROVIDER: &str = "system:serviceaccount:velero:velero";
 
@@ -98,7 +100,7 @@ pub(crate) fn apply_base() {
     for (crd, fixture) in [
         ("restores.velero.io", "velero-crds.yaml"),
         ("volumesnapshotcontents.snapshot.storage.k8s.io", "snapshot-crds.yaml"),
-        ("applications.argoproj.io", "foreign-crds.yaml"),
+        ("ciliumendpoints.cilium.io", "foreign-crds.yaml"),
     ] {
         if kubectl_in_cluster(&["get", "crd", crd], None).is_err() {
             apply_file(&root().join("tests/fixtures").join(fixture));

@@ -37,12 +37,16 @@ impl Scene {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         INSTALLED.get_or_init(|| {
             apply_base();
-            // The provider may do everything, as its own installation says; RBAC must not be what stops it here.
+            // The provider may do everything, as its own installation says; RBAC must not be what stops it here, nor a network
+            // plugin.
             apply_object(&json!({
                 "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-                "metadata": {"name": "kymaros-tests-provider"},
+                "metadata": {"name": "kymaros-tests"},
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-                "subjects": [{"kind": "ServiceAccount", "name": "velero", "namespace": "velero"}],
+                "subjects": [
+                    {"kind": "ServiceAccount", "name": "velero", "namespace": "velero"},
+                    {"kind": "ServiceAccount", "name": "cilium", "namespace": "kube-system"},
+                ],
             }));
         });
         // Ids of earlier processes may still be in the cluster, half deleted.
