@@ -8,17 +8,20 @@
 
 pub mod api;
 pub mod build;
+pub mod cleanup;
 pub mod clock;
 pub mod cluster;
 pub mod facts;
+pub mod fence;
 pub mod judge;
+pub mod lease;
 pub mod logging;
 pub mod names;
 pub mod observe;
 pub mod plan;
 pub mod probe;
+pub mod report;
 pub mod retention;
 pub mod settings;
+pub mod sweep;
 pub mod velero;
-pub mod lease;
-pub mod report;

@@ -61,6 +61,10 @@ pub mod label {
 pub mod annotation {
     /// On a sandbox: when it may be removed at the latest, RFC 3339.
     pub const EXPIRES_AT: &str = "kymaros.io/expires-at";
+    /// On a sandbox: how long it may stay after its run died, as a Go duration.
+    pub const TTL: &str = "kymaros.io/ttl";
+    /// On a sandbox: `true` once its run has ended and left it for debugging, until it expires.
+    pub const KEPT: &str = "kymaros.io/kept";
     /// On a Lease: the run id of its holder.
     pub const RUN: &str = "kymaros.io/run";
     /// On a Lease: when the run began, RFC 3339.
@@ -71,7 +75,7 @@ pub mod annotation {
     pub const BACKUP: &str = "kymaros.io/backup";
     /// On a Lease: source and sandbox namespaces, `source=sandbox` joined by commas.
     pub const SANDBOXES: &str = "kymaros.io/sandboxes";
-    /// On a Lease: the provider's namespace.
+    /// On a Lease and a sandbox: the provider's namespace.
     pub const PROVIDER_NAMESPACE: &str = "kymaros.io/provider-namespace";
     /// On a Restore: longest time for all its volumes.
     pub const POD_VOLUME_TIMEOUT: &str = "velero.io/pod-volume-timeout";

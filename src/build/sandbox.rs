@@ -32,31 +32,35 @@ pub const TEST_SERVICE: &str = "kymaros-fence-selftest";
 /// Name of the namespace that the self-test of the fence asks for; it is never stored.
 pub const TEST_NAMESPACE: &str = "kymaros-fence-selftest";
 
-/// A sandbox to be made.
+/// What whoever removes a sandbox has to know when its run cannot tell any more.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct SandboxPlan {
-    /// The namespace of the backup.
-    pub source: String,
-    /// The sandbox's name, with the run's suffix.
-    pub name: String,
+pub struct End {
+    /// When it may be removed at the latest.
+    pub expires_at: DateTime<Utc>,
+    /// Where the run's Restore is.
+    pub provider_namespace: String,
 }
 
 /// The namespace. Its labels are final: an admission policy lets nobody change them.
-pub fn namespace(sandbox: &SandboxPlan, owner: &Owner, settings: &Sandbox, expires_at: DateTime<Utc>) -> Namespace {
+pub fn namespace(source: &str, name: &str, owner: &Owner, settings: &Sandbox, end: &End) -> Namespace {
     let mut labels = owner.labels();
     for (key, value) in [
-        (label::SOURCE_NAMESPACE, sandbox.source.as_str()),
+        (label::SOURCE_NAMESPACE, source),
         (label::VELERO_EXCLUDE, "true"),
         (label::POD_SECURITY, settings.pod_security.as_str()),
     ] {
         labels.insert(key.to_owned(), value.to_owned());
     }
-    let expires_at = expires_at.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let annotations = [
+        (annotation::EXPIRES_AT, rfc3339(end.expires_at)),
+        (annotation::TTL, settings.ttl.to_string()),
+        (annotation::PROVIDER_NAMESPACE, end.provider_namespace.clone()),
+    ];
     Namespace {
         metadata: ObjectMeta {
-            name: Some(sandbox.name.clone()),
+            name: Some(name.to_owned()),
             labels: Some(labels),
-            annotations: Some(BTreeMap::from([(annotation::EXPIRES_AT.to_owned(), expires_at)])),
+            annotations: Some(annotations.map(|(key, value)| (key.to_owned(), value)).into()),
             ..ObjectMeta::default()
         },
         ..Namespace::default()
@@ -169,6 +173,17 @@ pub fn exposure(service: &Service) -> Option<String> {
     Some(format!("it has the node port {node_port}"))
 }
 
+/// The changes to a sandbox that is left for debugging until `until`.
+pub fn kept_until(until: DateTime<Utc>) -> serde_json::Value {
+    serde_json::json!({
+        "metadata": {"annotations": {annotation::EXPIRES_AT: rfc3339(until), annotation::KEPT: "true"}},
+    })
+}
+
+fn rfc3339(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
 /// Metadata of an object inside a sandbox.
 pub(super) fn inside(sandbox: &str, name: &str, owner: &Owner) -> ObjectMeta {
     ObjectMeta {
@@ -205,12 +220,12 @@ mod tests {
 
     #[test]
     fn the_namespace_says_whose_it_is_and_until_when() {
-        let sandbox = SandboxPlan {
-            source: "shop".to_owned(),
-            name: "rp-test-shop-nightly-shop-kymaros-abc123".to_owned(),
+        let name = "rp-test-shop-nightly-shop-kymaros-abc123";
+        let end = End {
+            expires_at: DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
+            provider_namespace: "velero".to_owned(),
         };
-        let expires_at = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
-        let namespace = namespace(&sandbox, &owner(), &settings(None, None, None), expires_at);
+        let namespace = namespace("shop", name, &owner(), &settings(None, None, None), &end);
         let expected: BTreeMap<String, String> = [
             ("kymaros.io/managed-by", "kymaros"),
             ("kymaros.io/run", "abc123"),
@@ -224,12 +239,13 @@ mod tests {
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .collect();
         assert_eq!(namespace.metadata.labels, Some(expected));
-        assert_eq!(
-            namespace.metadata.annotations.unwrap()[annotation::EXPIRES_AT],
-            "2023-11-14T22:13:20Z"
-        );
+        let annotations = namespace.metadata.annotations.unwrap();
+        assert_eq!(annotations[annotation::EXPIRES_AT], "2023-11-14T22:13:20Z");
+        assert_eq!(annotations[annotation::TTL], "30m0s");
+        assert_eq!(annotations[annotation::PROVIDER_NAMESPACE], "velero");
+        assert!(!annotations.contains_key(annotation::KEPT));
         assert!(namespace.metadata.owner_references.is_none());
-        assert!(sandbox.name.ends_with(&owner().sandbox_suffix()));
+        assert!(name.ends_with(&owner().sandbox_suffix()));
     }
 
     #[test]

@@ -1,0 +1,250 @@
+//! Removing what a run has made: after its report, for a run that died, and from the sweep.
+//!
+//! The order matters. While the provider still writes nothing is touched: a sandbox that is deleted under a running restore
+//! can block the provider for minutes per object. Then volumes are told to go with their claims, the sandboxes go, and what
+//! was made in the provider's namespace. Everything is best effort, for the next run or the sweep comes back to it; the
+//! audit at the end says what is really left.
+
+mod provider;
+mod run_ref;
+mod sandboxes;
+mod snapshot;
+mod volumes;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolume};
+use kube::core::{NamespaceResourceScope, ObjectMeta, PartialObjectMeta};
+use kube::{Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use crate::build::sandbox::kept_until;
+use crate::cluster::{Cluster, Error, Objects, Query};
+use crate::names::{MANAGED_BY, label};
+use crate::velero::{DownloadRequest, Restore, ServerStatusRequest};
+
+pub(crate) use provider::at_work;
+pub use run_ref::RunRef;
+pub(crate) use run_ref::{annotation_of, expiry, is_kept, label_of};
+use snapshot::VolumeSnapshotContent;
+
+/// What came of cleaning up after a run.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct CleanUp {
+    /// What is left, each with the reason where it is known: `Namespace x: …`. Empty when everything is gone.
+    pub left: Vec<String>,
+    /// The provider has not stopped writing, so nothing was removed yet.
+    pub provider_writes: bool,
+}
+
+impl CleanUp {
+    /// Nothing is left.
+    pub fn is_complete(&self) -> bool {
+        self.left.is_empty()
+    }
+}
+
+impl fmt::Display for CleanUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_complete() {
+            f.write_str("everything is gone")
+        } else {
+            f.write_str(&self.left.join("; "))
+        }
+    }
+}
+
+/// Why things are left, by what the audit calls them.
+type Reasons = BTreeMap<String, String>;
+
+/// Removes everything that `run` has made, as far as that can be done until `deadline`, and says what is left.
+pub async fn clean_up(cluster: &Cluster, run: &RunRef, deadline: Instant) -> CleanUp {
+    tracing::info!(run = run.run_id, sandboxes = run.sandboxes.len(), "cleaning up");
+    if let Err(why) = provider::wait_for_rest(cluster, run, deadline).await {
+        tracing::warn!(
+            run = run.run_id,
+            why,
+            "the provider has not stopped writing, nothing was removed"
+        );
+        let kept = run
+            .sandboxes
+            .iter()
+            .map(|(name, _)| format!("Namespace {name}: stays until the provider stops writing"));
+        return CleanUp {
+            left: std::iter::once(why).chain(kept).collect(),
+            provider_writes: true,
+        };
+    }
+    let mut reasons = Reasons::new();
+    let own_volumes = sandboxes::remove(cluster, run, deadline, &mut reasons).await;
+    sandboxes::wait_for_volumes(cluster, &own_volumes, deadline, &mut reasons).await;
+    provider::remove(cluster, run, deadline, &mut reasons).await;
+    snapshot::remove(cluster, run, deadline, &mut reasons).await;
+    let left = audit(cluster, run).await;
+    for (object, why) in &reasons {
+        tracing::debug!(object, why, "clean-up");
+    }
+    let left: Vec<String> = left
+        .into_iter()
+        .map(|object| match reasons.get(&object) {
+            Some(why) => format!("{object}: {why}"),
+            None => object,
+        })
+        .collect();
+    if left.is_empty() {
+        tracing::info!(run = run.run_id, "cleaned up");
+    } else {
+        tracing::warn!(run = run.run_id, left = left.join("; "), "clean-up is incomplete");
+    }
+    CleanUp {
+        left,
+        provider_writes: false,
+    }
+}
+
+/// Everything in the cluster that still belongs to `run`, as `Kind name`. A kind that could not be listed is named too, for
+/// then nobody knows.
+pub async fn audit(cluster: &Cluster, run: &RunRef) -> Vec<String> {
+    let provider = run.provider_namespace.as_str();
+    let (namespaces, restores, configs, downloads, requests, volumes, contents) = tokio::join!(
+        labelled::<Namespace>(cluster.all(), run),
+        labelled::<Restore>(cluster.namespaced(provider), run),
+        labelled::<ConfigMap>(cluster.namespaced(provider), run),
+        labelled::<DownloadRequest>(cluster.namespaced(provider), run),
+        labelled::<ServerStatusRequest>(cluster.namespaced(provider), run),
+        claimed(cluster, run),
+        snapshot::of_run(cluster, run),
+    );
+    let contents = contents.map(|contents| contents.iter().map(named::<VolumeSnapshotContent>).collect());
+    let mut left = Vec::new();
+    for (kind, found) in [
+        ("Namespaces", namespaces),
+        ("Restores", restores),
+        ("ConfigMaps", configs),
+        ("DownloadRequests", downloads),
+        ("ServerStatusRequests", requests),
+        ("PersistentVolumes", volumes),
+        ("VolumeSnapshotContents", contents),
+    ] {
+        match found {
+            Ok(names) => left.extend::<Vec<String>>(names),
+            Err(error) => left.push(format!("perhaps {kind}, which could not be listed ({error})")),
+        }
+    }
+    left
+}
+
+/// Objects that carry the run's labels. A kind that is not served has none.
+async fn labelled<K>(objects: Objects<K>, run: &RunRef) -> Result<Vec<String>, Error>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
+{
+    none_if_unknown(
+        objects
+            .list_metadata_with(&Query::labels(run.selector()), |object| title::<K>(&object.metadata))
+            .await,
+    )
+}
+
+/// Volumes claimed from the run's sandboxes.
+async fn claimed(cluster: &Cluster, run: &RunRef) -> Result<Vec<String>, Error> {
+    let volumes: Objects<PersistentVolume> = cluster.all();
+    let names = run.sandbox_names();
+    let found = volumes
+        .list_with(&Query::all(), |volume| {
+            let own = volumes::claimant(&volume).is_some_and(|namespace| names.contains(namespace));
+            own.then(|| named(&volume))
+        })
+        .await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// The runs of `test` that have left something, other than `own_run`. Sandboxes that were left on purpose and have not
+/// expired are not counted.
+pub async fn find_leftovers(
+    cluster: &Cluster,
+    test: &str,
+    provider_namespace: &str,
+    own_run: &str,
+    now: DateTime<Utc>,
+) -> Result<Vec<RunRef>, Error> {
+    let query = Query::labels(format!("{}={MANAGED_BY},{}={test}", label::MANAGED_BY, label::TEST));
+    let namespaces: Vec<Namespace> = cluster.all::<Namespace>().list(&query).await?;
+    let restores = metadata_of(&cluster.namespaced::<Restore>(provider_namespace), &query).await?;
+    let configs = metadata_of(&cluster.namespaced::<ConfigMap>(provider_namespace), &query).await?;
+    let kept: Vec<String> = namespaces
+        .iter()
+        .map(|namespace| &namespace.metadata)
+        .filter(|meta| is_kept(meta) && expiry(meta).is_some_and(|end| end > now))
+        .filter_map(|meta| label_of(meta, label::RUN).map(str::to_owned))
+        .collect();
+    let mut runs = run_ref::group(
+        Some(test),
+        provider_namespace,
+        &namespaces,
+        restores.iter().chain(&configs),
+    );
+    runs.retain(|run| run.run_id != own_run && !kept.contains(&run.run_id));
+    Ok(runs)
+}
+
+/// The runs that these sandboxes are of. Without knowing where its Restore is, nobody can say whether one is at rest, so
+/// those that do not say it are left out; this program always writes it.
+pub(crate) fn runs_of(sandboxes: &[Namespace]) -> Vec<RunRef> {
+    let mut runs = run_ref::group(None, "", sandboxes, []);
+    runs.retain(|run| !run.provider_namespace.is_empty());
+    runs
+}
+
+async fn metadata_of<K>(objects: &Objects<K>, query: &Query) -> Result<Vec<ObjectMeta>, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + fmt::Debug
+        + Send
+        + 'static,
+{
+    none_if_unknown(
+        objects
+            .list_metadata_with(query, |object: PartialObjectMeta<K>| object.metadata)
+            .await,
+    )
+}
+
+/// Leaves the sandboxes of a run that has ended, for debugging, until `until`; then the sweep removes them. Says what could
+/// not be marked: that goes earlier, with the next run of the test.
+pub async fn keep(cluster: &Cluster, run: &RunRef, until: DateTime<Utc>) -> Vec<String> {
+    let namespaces: Objects<Namespace> = cluster.all();
+    let patch = kept_until(until);
+    let mut unmarked = Vec::new();
+    for (name, _) in &run.sandboxes {
+        if let Err(error) = namespaces.merge(name, &patch).await {
+            unmarked.push(error.to_string());
+        }
+    }
+    unmarked
+}
+
+/// `Kind name`, as the audit says it.
+fn title<K: Resource<DynamicType = ()>>(meta: &ObjectMeta) -> String {
+    format!("{} {}", K::kind(&()), meta.name.as_deref().unwrap_or_default())
+}
+
+fn named<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    format!("{} {}", K::kind(&()), object.name_any())
+}
+
+/// A kind that the cluster does not serve has no objects.
+fn none_if_unknown<T>(result: Result<Vec<T>, Error>) -> Result<Vec<T>, Error> {
+    match result {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+//! `kymaros-runner sweep`: removes sandboxes whose time is up and whose run is dead. Nothing else.
+//!
+//! A sandbox is dead when no live Lease names its run. One that was left on purpose goes when it expires, that of a dead run
+//! `ttl` after its Lease was last renewed, and any other when it expires. Where the provider still writes it is left alone
+//! until the next sweep.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use tokio::time::Instant;
+
+use crate::api;
+use crate::cleanup::{self, RunRef, annotation_of, expiry, is_kept};
+use crate::clock;
+use crate::cluster::{Cluster, Error, Objects, Query};
+use crate::lease;
+use crate::names::{MANAGED_BY, annotation, label};
+use crate::settings::SweepSettings;
+
+/// Something is left that should be gone.
+const LEFT: u8 = 4;
+/// `EX_TEMPFAIL`: the API server was not reached.
+const UNAVAILABLE: u8 = 75;
+
+/// One sweep.
+pub async fn run(settings: &SweepSettings) -> ExitCode {
+    let swept = async {
+        let cluster = Cluster::find(settings.common.api_server.is_some(), settings.common.api_timeout).await?;
+        sweep(
+            &cluster,
+            &settings.namespace,
+            clock::now(),
+            Instant::now() + settings.cleanup_timeout,
+        )
+        .await
+    };
+    match swept.await {
+        Ok(swept) => {
+            tracing::info!(
+                removed = swept.removed,
+                waiting = swept.waiting,
+                left = swept.left.len(),
+                "swept"
+            );
+            if swept.left.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                LEFT.into()
+            }
+        }
+        Err(error) => {
+            tracing::error!(%error, "the sweep could not be made");
+            UNAVAILABLE.into()
+        }
+    }
+}
+
+/// What a sweep did.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Swept {
+    /// Runs of which nothing is left.
+    pub removed: usize,
+    /// Runs whose time is up, but into whose sandboxes the provider still writes.
+    pub waiting: usize,
+    /// What could not be removed.
+    pub left: Vec<String>,
+}
+
+/// Removes what is due at `now`. `own_namespace` is where the Leases are.
+pub async fn sweep(
+    cluster: &Cluster,
+    own_namespace: &str,
+    now: DateTime<Utc>,
+    deadline: Instant,
+) -> Result<Swept, Error> {
+    let query = Query::labels(format!("{}={MANAGED_BY},{}", label::MANAGED_BY, label::RUN));
+    let namespaces: Vec<Namespace> = cluster.all::<Namespace>().list(&query).await?;
+    let mut swept = Swept::default();
+    if namespaces.is_empty() {
+        return Ok(swept);
+    }
+    let leases = leases_by_run(cluster, own_namespace).await?;
+    for run in cleanup::runs_of(&namespaces) {
+        let lease = leases.get(&run.run_id);
+        if let Some(lease) = lease
+            && !lease::is_abandoned(cluster, own_namespace, lease).await?
+        {
+            continue;
+        }
+        let due = namespaces
+            .iter()
+            .filter(|namespace| run.owns(&namespace.metadata))
+            .all(|namespace| is_due(&namespace.metadata, lease.and_then(last_sign_of), now));
+        if !due {
+            continue;
+        }
+        if let Some(busy) = cleanup::at_work(cluster, &run).await? {
+            tracing::warn!(
+                run = run.run_id,
+                busy,
+                "left for the next sweep: the provider still writes"
+            );
+            swept.waiting += 1;
+            continue;
+        }
+        sweep_run(cluster, &run, deadline, &mut swept).await;
+    }
+    Ok(swept)
+}
+
+async fn sweep_run(cluster: &Cluster, run: &RunRef, deadline: Instant, swept: &mut Swept) {
+    tracing::info!(run = run.run_id, test = run.test, "sweeping");
+    let outcome = cleanup::clean_up(cluster, run, deadline).await;
+    if outcome.provider_writes {
+        swept.waiting += 1;
+    } else if outcome.is_complete() {
+        swept.removed += 1;
+    } else {
+        swept.left.extend(outcome.left);
+    }
+}
+
+/// The Leases of tests, by the run that holds them or last did.
+async fn leases_by_run(cluster: &Cluster, own_namespace: &str) -> Result<BTreeMap<String, Lease>, Error> {
+    let leases: Objects<Lease> = cluster.namespaced(own_namespace);
+    let found = leases
+        .list_with(&Query::all(), |lease| {
+            let run = annotation_of(&lease.metadata, annotation::RUN)?.to_owned();
+            Some((run, lease))
+        })
+        .await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// When a Lease was last renewed.
+fn last_sign_of(lease: &Lease) -> Option<DateTime<Utc>> {
+    let renewed = lease.spec.as_ref()?.renew_time.as_ref()?;
+    DateTime::from_timestamp_micros(renewed.0.as_microsecond())
+}
+
+/// The time of a sandbox is up, whose run is dead and renewed its Lease last at `last_sign`. One that does not say when it
+/// expires was not made by this program and is never due.
+fn is_due(sandbox: &ObjectMeta, last_sign: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
+    let Some(expires_at) = expiry(sandbox) else {
+        return false;
+    };
+    let ttl = annotation_of(sandbox, annotation::TTL).and_then(|text| text.parse::<api::Duration>().ok());
+    let of_dead = match (last_sign, ttl) {
+        (Some(last_sign), Some(ttl)) if !is_kept(sandbox) => TimeDelta::from_std(ttl.0)
+            .ok()
+            .and_then(|ttl| last_sign.checked_add_signed(ttl)),
+        _ => None,
+    };
+    now >= of_dead.map_or(expires_at, |of_dead| of_dead.min(expires_at))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        format!("2026-01-01T{text}:00Z").parse().unwrap()
+    }
+
+    fn sandbox(expires_at: &str, ttl: Option<&str>, kept: bool) -> ObjectMeta {
+        let mut annotations = json!({"kymaros.io/expires-at": expires_at});
+        if let Some(ttl) = ttl {
+            annotations["kymaros.io/ttl"] = json!(ttl);
+        }
+        if kept {
+            annotations["kymaros.io/kept"] = json!("true");
+        }
+        serde_json::from_value(json!({ "annotations": annotations })).unwrap()
+    }
+
+    #[test]
+    fn a_sandbox_is_due_when_it_expires_or_its_dead_run_has_been_silent_for_its_ttl() {
+        const NOON: &str = "2026-01-01T12:00:00Z";
+        for (sandbox, last_sign, now, due) in [
+            (sandbox(NOON, Some("30m"), false), None, "11:59", false),
+            (sandbox(NOON, Some("30m"), false), None, "12:00", true),
+            // Died at eight: due at half past.
+            (sandbox(NOON, Some("30m"), false), Some("08:00"), "08:29", false),
+            (sandbox(NOON, Some("30m"), false), Some("08:00"), "08:30", true),
+            // The expiry is the last resort either way.
+            (sandbox(NOON, Some("24h"), false), Some("11:00"), "12:00", true),
+            // Left on purpose: the Lease has nothing to say any more.
+            (sandbox(NOON, Some("30m"), true), Some("08:00"), "11:59", false),
+            (sandbox(NOON, Some("30m"), true), Some("08:00"), "12:00", true),
+            (sandbox(NOON, Some("a while"), false), Some("08:00"), "09:00", false),
+            (sandbox(NOON, None, false), Some("08:00"), "09:00", false),
+            // Not ours, or tampered with.
+            (sandbox("soon", Some("30m"), false), Some("08:00"), "23:00", false),
+        ] {
+            assert_eq!(
+                is_due(&sandbox, last_sign.map(at), at(now)),
+                due,
+                "{sandbox:?} {last_sign:?} {now}"
+            );
+        }
+        assert!(!is_due(&ObjectMeta::default(), None, at("23:00")));
+    }
+}
