@@ -2,7 +2,7 @@
 
 use kymaros_runner::api::Sandbox;
 use kymaros_runner::build::probe::{Dial, Probe, ProbeHost};
-use kymaros_runner::build::sandbox::{self, SandboxPlan};
+use kymaros_runner::build::sandbox::{self, End};
 use kymaros_runner::build::{Owner, network};
 use kymaros_runner::names::{RUNNER_NAMESPACE, SERVICE_ACCOUNT};
 use serde::Serialize;
@@ -36,11 +36,11 @@ async fn what_the_program_builds_is_accepted() {
     };
     let strict = settings(json!({"resourceQuota": {"cpu": "4", "memory": "8Gi", "storage": "50Gi"}}));
     let group = settings(json!({"networkIsolation": "group", "podSecurity": "privileged"}));
-    let plan = SandboxPlan {
-        source: "new".to_owned(),
-        name: format!("new{}", owner.sandbox_suffix()),
+    let name = format!("new{}", owner.sandbox_suffix());
+    let end = End {
+        expires_at: "2030-01-01T00:00:00Z".parse().expect("a time"),
+        provider_namespace: "velero".to_owned(),
     };
-    let expiry = "2030-01-01T00:00:00Z".parse().expect("a time");
     let host = ProbeHost {
         image: "kymaros-runner:0.1.0".to_owned(),
         pull_policy: None,
@@ -56,10 +56,10 @@ async fn what_the_program_builds_is_accepted() {
         at_most: std::time::Duration::from_secs(5),
     });
     let mut cases = vec![
-        accepted("a namespace", sandbox::namespace(&plan, &owner, &strict, expiry)),
+        accepted("a namespace", sandbox::namespace("new", &name, &owner, &strict, &end)),
         accepted(
             "a namespace at another level",
-            sandbox::namespace(&plan, &owner, &group, expiry),
+            sandbox::namespace("new", &name, &owner, &group, &end),
         ),
         accepted(
             "the binding",
