@@ -258,12 +258,12 @@ fn source_labels(generator: &mut schemars::SchemaGenerator) -> schemars::Schema 
     let rules = labels
         .get_mut("x-kubernetes-validations")
         .and_then(serde_json::Value::as_array_mut);
-    rules.into_iter().for_each(|rules| {
+    if let Some(rules) = rules {
         rules.push(rule(
             "!('batch.kubernetes.io/job-name' in self)",
             "Jobs and their pods are never restored, so batch.kubernetes.io/job-name would select nothing",
         ));
-    });
+    }
     labels
 }
 

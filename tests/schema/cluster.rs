@@ -33,13 +33,13 @@ impl Cluster {
             .expect("KYMAROS_TEST_KUBECONFIG must name the kubeconfig of a cluster for tests; no other is ever used");
         let namespace = format!("kymaros-schema-{test}-{}", std::process::id());
         let cluster = Self { kubeconfig, namespace };
-        INSTALL.call_once(|| {
+        INSTALL.call_once_force(|_| {
             let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/crds");
-            cluster.ok(&["apply", "--server-side", "--force-conflicts", "-f", crds], None);
-            cluster.ok(
-                &["wait", "--for=condition=Established", "--timeout=30s", "-f", crds],
-                None,
-            );
+            cluster.ok(&["apply", "--server-side", "--force-conflicts", "-k", crds], None);
+            for kind in ["restoretests", "healthcheckpolicies", "restorereports"] {
+                let name = format!("crd/{kind}.restore.kymaros.io");
+                cluster.ok(&["wait", "--for=condition=Established", "--timeout=30s", &name], None);
+            }
         });
         cluster.ok(&["create", "namespace", &cluster.namespace], None);
         cluster
