@@ -190,9 +190,9 @@ kubectl() { "$BED/bin/kubectl" --kubeconfig "$BED/kubeconfig" --cache-dir "$BED/
 
 # end_bed ID: ends every process of a bed; namespaces and mounts go with them.
 end_bed() {
-  local state=$CACHE/beds/$1 name pids folder
-  # These write to disk: let them finish. All others may be killed at any time.
-  for name in kubelet kube-apiserver etcd; do stop_daemon "$name" "$state"; done
+  local state=$CACHE/beds/$1 pids folder
+  # What it has not written yet would be lost; all others may be killed at any time.
+  stop_daemon etcd "$state"
   for _ in $(seq 100); do
     pids=$(bed_pids "$1")
     [ -n "$pids" ] || break
