@@ -6,6 +6,7 @@ use crate::names::{MANAGED_BY, PROVIDER_PREFIX, SANDBOX_INFIX, label};
 
 pub mod network;
 pub mod probe;
+pub mod restore;
 pub mod sandbox;
 
 /// Whose an object is: the run that makes it, and the test that the run is of.
