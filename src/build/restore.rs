@@ -33,7 +33,7 @@ const HOOKS: [&str; 6] = [
     "post.hook.restore.velero.io/wait-timeout",
     "post.hook.restore.velero.io/wait-for-ready",
 ];
-/// By these a GitOps controller would take a restored object for its own, and prune it.
+/// By these a controller that syncs from git would take a restored object for its own, and prune it.
 const TRACKING_LABELS: [&str; 5] = [
     "argocd.argoproj.io/instance",
     "kustomize.toolkit.fluxcd.io/name",
@@ -127,17 +127,17 @@ fn selector(labels: &BTreeMap<String, String>) -> LabelSelector {
 
 /// The modifiers of the run's Restore. Velero reads them when the Restore leaves its queue, so they must live until then.
 pub fn modifiers(test: &ValidTest, owner: &Owner, neutraliser: Neutraliser) -> ConfigMap {
-    let mut rules = Rules {
+    let mut all = Rules {
         // Names of the source: Velero applies the rules before it maps namespaces.
         namespaces: test.sources(),
         rules: Vec::new(),
     };
-    rules.always();
-    rules.storage_classes(&test.spec.restore.storage_class_mapping);
+    all.always();
+    all.storage_classes(&test.spec.restore.storage_class_mapping);
     if neutraliser == Neutraliser::Modifiers {
-        rules.instead_of_admission();
+        all.instead_of_admission();
     }
-    let text = json!({ "version": "v1", "resourceModifierRules": rules.rules });
+    let document = json!({ "version": "v1", "resourceModifierRules": all.rules });
     ConfigMap {
         metadata: ObjectMeta {
             name: Some(owner.provider_name()),
@@ -146,7 +146,7 @@ pub fn modifiers(test: &ValidTest, owner: &Owner, neutraliser: Neutraliser) -> C
             ..ObjectMeta::default()
         },
         // JSON, which is YAML too, indented for whoever looks at it.
-        data: Some(BTreeMap::from([(RULES_KEY.to_owned(), format!("{text:#}"))])),
+        data: Some(BTreeMap::from([(RULES_KEY.to_owned(), format!("{document:#}"))])),
         ..ConfigMap::default()
     }
 }
@@ -343,11 +343,11 @@ mod tests {
         let data = map.data.unwrap();
         assert_eq!(data.keys().collect::<Vec<_>>(), ["rules.yaml"], "exactly one key");
         assert!(map.binary_data.is_none());
-        let mut text: Value = serde_json::from_str(&data["rules.yaml"]).unwrap();
+        let mut read: Value = serde_json::from_str(&data["rules.yaml"]).unwrap();
         // What Velero reads is YAML.
-        assert_eq!(serde_saphyr::from_str::<Value>(&data["rules.yaml"]).unwrap(), text);
-        assert_eq!(text["version"], "v1");
-        let rules: Vec<Value> = serde_json::from_value(text["resourceModifierRules"].take()).unwrap();
+        assert_eq!(serde_saphyr::from_str::<Value>(&data["rules.yaml"]).unwrap(), read);
+        assert_eq!(read["version"], "v1");
+        let rules: Vec<Value> = serde_json::from_value(read["resourceModifierRules"].take()).unwrap();
         for rule in &rules {
             check_rule(rule, test);
         }
