@@ -115,7 +115,10 @@ pub async fn ask(cluster: &Cluster, request: &Request<'_>) -> Result<Asked, Erro
         }
         if is_abandoned(cluster, request.pod_namespace, &current).await? {
             let mut taken = fresh(request, clock::now());
-            taken.metadata.resource_version.clone_from(&current.metadata.resource_version);
+            taken
+                .metadata
+                .resource_version
+                .clone_from(&current.metadata.resource_version);
             let transitions = current.spec.as_ref().and_then(|s| s.lease_transitions).unwrap_or(0);
             if let Some(spec) = &mut taken.spec {
                 spec.lease_transitions = Some(transitions.saturating_add(1));
@@ -140,7 +143,13 @@ pub async fn ask(cluster: &Cluster, request: &Request<'_>) -> Result<Asked, Erro
 }
 
 /// Waits until the Lease changes hands, its holder's pod ends, or it expires. `false` if nothing did by the deadline.
-async fn freed(cluster: &Cluster, request: &Request<'_>, leases: &Objects<Lease>, current: &Lease, deadline: Instant) -> Result<bool, Error> {
+async fn freed(
+    cluster: &Cluster,
+    request: &Request<'_>,
+    leases: &Objects<Lease>,
+    current: &Lease,
+    deadline: Instant,
+) -> Result<bool, Error> {
     let holder = identity(current).map(str::to_owned);
     let pods: Objects<Pod> = cluster.namespaced(request.pod_namespace);
     let pod = holder.as_deref().and_then(Holder::parse);
@@ -317,7 +326,11 @@ impl Keeper {
             };
             let mut wanted = self.lease.clone();
             if let Some((annotations, _)) = &note {
-                wanted.metadata.annotations.get_or_insert_default().extend(annotations.clone());
+                wanted
+                    .metadata
+                    .annotations
+                    .get_or_insert_default()
+                    .extend(annotations.clone());
             }
             let kept = self.write(wanted).await;
             if let Some((_, done)) = note {
@@ -336,7 +349,9 @@ impl Keeper {
         let give_up = self.renewed_at + DURATION.saturating_sub(MARGIN);
         loop {
             let mut next = wanted.clone();
-            next.metadata.resource_version.clone_from(&self.lease.metadata.resource_version);
+            next.metadata
+                .resource_version
+                .clone_from(&self.lease.metadata.resource_version);
             let at = Instant::now();
             if let Some(spec) = &mut next.spec {
                 spec.renew_time = micro(clock::now());
@@ -371,7 +386,9 @@ impl Keeper {
 
     /// After a conflict: is it still ours?
     async fn reread(&mut self) -> bool {
-        let Some(name) = self.lease.metadata.name.clone() else { return false };
+        let Some(name) = self.lease.metadata.name.clone() else {
+            return false;
+        };
         match self.leases.get_opt(&name).await {
             Ok(Some(current)) if identity(&current) == identity(&self.lease) => {
                 self.lease.metadata.resource_version = current.metadata.resource_version;

@@ -12,7 +12,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
-use crate::api::{self, Condition, Outcome, Phase, RestoreReport, RestoreReportSpec, RestoreReportStatus, RestoreTest, conditions};
+use crate::api::{
+    self, Condition, Outcome, Phase, RestoreReport, RestoreReportSpec, RestoreReportStatus, RestoreTest, conditions,
+};
 use crate::cluster::{Cluster, Error, Objects, Query};
 use crate::facts::PreviousReport;
 use crate::judge::status::{as_previous, passes};
@@ -67,7 +69,9 @@ pub struct Brief {
 /// All reports of a test.
 pub async fn list(cluster: &Cluster, namespace: &str, test: &str) -> Result<Vec<Brief>, Error> {
     let query = Query::labels(format!("{}={test}", label::TEST)).page(PAGE);
-    reports(cluster, namespace).list_with(&query, |report| brief(&report)).await
+    reports(cluster, namespace)
+        .list_with(&query, |report| brief(&report))
+        .await
 }
 
 fn reports(cluster: &Cluster, namespace: &str) -> Objects<RestoreReport> {
@@ -97,7 +101,8 @@ fn brief(report: &RestoreReport) -> Brief {
 /// The last conclusive report; what regression is measured against.
 pub fn last_conclusive(reports: &[Brief]) -> Option<PreviousReport> {
     let conclusive = reports.iter().filter(|r| r.previous.is_some());
-    let last = conclusive.max_by(|a, b| (a.reference.started_at, &a.reference.name).cmp(&(b.reference.started_at, &b.reference.name)))?;
+    let last = conclusive
+        .max_by(|a, b| (a.reference.started_at, &a.reference.name).cmp(&(b.reference.started_at, &b.reference.name)))?;
     last.previous.clone()
 }
 
@@ -215,7 +220,9 @@ pub async fn prune(cluster: &Cluster, test: &TestRef, limit: u32, this: &str) ->
     let references: Vec<ReportRef> = all.iter().map(|r| r.reference.clone()).collect();
     let mut gone = 0;
     for name in retention::prune(&references, limit as usize, this) {
-        let Some(report) = all.iter().find(|r| r.reference.name == name) else { continue };
+        let Some(report) = all.iter().find(|r| r.reference.name == name) else {
+            continue;
+        };
         if reports(cluster, &test.namespace).delete(&name, &report.uid).await? {
             gone += 1;
         }
@@ -224,12 +231,22 @@ pub async fn prune(cluster: &Cluster, test: &TestRef, limit: u32, this: &str) ->
 }
 
 /// A Warning about a test, for what no report can say.
-pub async fn warn(cluster: &Cluster, test: &TestRef, reason: &str, note: &str, now: DateTime<Utc>) -> Result<(), Error> {
+pub async fn warn(
+    cluster: &Cluster,
+    test: &TestRef,
+    reason: &str,
+    note: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     let events: Objects<Event> = cluster.namespaced(&test.namespace);
     let event = Event {
         metadata: ObjectMeta {
             // Unique without chance: a test has one runner at a time, and time goes on.
-            name: Some(format!("{}.{:x}", test.name, now.timestamp_nanos_opt().unwrap_or_default())),
+            name: Some(format!(
+                "{}.{:x}",
+                test.name,
+                now.timestamp_nanos_opt().unwrap_or_default()
+            )),
             namespace: Some(test.namespace.clone()),
             ..ObjectMeta::default()
         },

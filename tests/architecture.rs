@@ -34,11 +34,23 @@ const BANNED: &[(&str, &str)] = &[
 
 /// A folder, and what of this crate it must not use although it may do I/O.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("src/cluster", &["crate::plan", "crate::judge", "crate::checks", "crate::run", "crate::report"]),
+    (
+        "src/cluster",
+        &[
+            "crate::plan",
+            "crate::judge",
+            "crate::checks",
+            "crate::run",
+            "crate::report",
+        ],
+    ),
     ("src/checks", &["crate::judge", "crate::report", "crate::run"]),
     ("src/observe", &["crate::judge", "crate::report", "crate::run"]),
     ("src/judge", &["crate::plan", "crate::build", "crate::velero"]),
-    ("src/api", &["crate::plan", "crate::judge", "crate::facts", "crate::velero"]),
+    (
+        "src/api",
+        &["crate::plan", "crate::judge", "crate::facts", "crate::velero"],
+    ),
     ("src/velero", &["crate::plan", "crate::judge", "crate::api"]),
 ];
 
@@ -58,11 +70,17 @@ fn code(file: &Path) -> Vec<(usize, String)> {
     let text = fs::read_to_string(file).unwrap();
     let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
     let lines = text[..end].lines().enumerate();
-    lines.filter(|(_, line)| !line.trim_start().starts_with("//")).map(|(n, line)| (n + 1, line.to_owned())).collect()
+    lines
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        .map(|(n, line)| (n + 1, line.to_owned()))
+        .collect()
 }
 
 fn is_test(file: &Path) -> bool {
-    file.components().any(|c| c.as_os_str() == "tests") || file.file_name().is_some_and(|n| n.to_string_lossy().ends_with("tests.rs"))
+    file.components().any(|c| c.as_os_str() == "tests")
+        || file
+            .file_name()
+            .is_some_and(|n| n.to_string_lossy().ends_with("tests.rs"))
 }
 
 #[test]
@@ -70,7 +88,10 @@ fn what_decides_cannot_fetch_wait_or_look_at_the_clock() {
     let mut broken = Vec::new();
     for place in PURE {
         let files = sources(Path::new(place));
-        assert!(!files.is_empty(), "{place} holds no source: is the list in this test out of date?");
+        assert!(
+            !files.is_empty(),
+            "{place} holds no source: is the list in this test out of date?"
+        );
         for file in files.iter().filter(|file| !is_test(file)) {
             for (line, text) in code(file) {
                 for (token, why) in BANNED.iter().filter(|(token, _)| text.contains(token)) {
@@ -105,7 +126,10 @@ fn only_the_cluster_folder_names_the_client() {
             continue;
         }
         for (line, text) in code(&file) {
-            for token in ["kube::Client", "kube::Api", "Api::<", "Api<"].iter().filter(|token| text.contains(**token)) {
+            for token in ["kube::Client", "kube::Api", "Api::<", "Api<"]
+                .iter()
+                .filter(|token| text.contains(**token))
+            {
                 broken.push(format!("{}:{line}: names `{token}`", file.display()));
             }
         }

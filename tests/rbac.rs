@@ -29,27 +29,90 @@ const RULES: &[(Scope, &str)] = &[
     (Scope::Provider, "manifests/rbac/provider-namespace.yaml"),
     (Scope::Sandbox, "manifests/rbac/sandbox.yaml"),
     (Scope::Sandbox, "kustomize/components/sandbox-exec/clusterrole.yaml"),
-    (Scope::Sandbox, "kustomize/components/sandbox-header-secrets/clusterrole.yaml"),
+    (
+        Scope::Sandbox,
+        "kustomize/components/sandbox-header-secrets/clusterrole.yaml",
+    ),
 ];
 
 /// Rights that no scenario uses: verb, group, resource (`*` for any), and why they are granted all the same.
 const EXCUSED: &[(&str, &str, &str, &str)] = &[
-    ("bind", "rbac.authorization.k8s.io", "clusterroles", "checked by the API server itself when the RoleBinding is made"),
-    ("*", "snapshot.storage.k8s.io", "volumesnapshotcontents", "the test bed has no CSI snapshots"),
-    ("patch", "", "persistentvolumes", "only for volumes whose class retains them"),
-    ("delete", "", "persistentvolumes", "only for volumes whose class retains them"),
-    ("watch", "", "persistentvolumes", "only while a volume of a sandbox is still there"),
+    (
+        "bind",
+        "rbac.authorization.k8s.io",
+        "clusterroles",
+        "checked by the API server itself when the RoleBinding is made",
+    ),
+    (
+        "*",
+        "snapshot.storage.k8s.io",
+        "volumesnapshotcontents",
+        "the test bed has no CSI snapshots",
+    ),
+    (
+        "patch",
+        "",
+        "persistentvolumes",
+        "only for volumes whose class retains them",
+    ),
+    (
+        "delete",
+        "",
+        "persistentvolumes",
+        "only for volumes whose class retains them",
+    ),
+    (
+        "watch",
+        "",
+        "persistentvolumes",
+        "only while a volume of a sandbox is still there",
+    ),
     ("*", "velero.io", "datadownloads", "only where snapshots' data is moved"),
-    ("patch", "velero.io", "podvolumerestores", "only while a volume is restored as somebody else's restore appears"),
-    ("*", "velero.io", "schedules", "reading them is granted with the other kinds a choice may rest on"),
+    (
+        "patch",
+        "velero.io",
+        "podvolumerestores",
+        "only while a volume is restored as somebody else's restore appears",
+    ),
+    (
+        "*",
+        "velero.io",
+        "schedules",
+        "reading them is granted with the other kinds a choice may rest on",
+    ),
     ("get", "velero.io", "*", "lists and watches come with it"),
     ("watch", "velero.io", "*", "what may be listed may be followed"),
-    ("delete", "restore.kymaros.io", "restorereports", "used by the scenario of pruning"),
-    ("*", "", "secrets", "opt-in, or asked for by dry run where the provider's list and the quota disagree"),
-    ("get", "storage.k8s.io", "storageclasses", "only for claims that wait for a consumer"),
-    ("list", "storage.k8s.io", "storageclasses", "only for claims that wait for a consumer"),
+    (
+        "delete",
+        "restore.kymaros.io",
+        "restorereports",
+        "used by the scenario of pruning",
+    ),
+    (
+        "*",
+        "",
+        "secrets",
+        "opt-in, or asked for by dry run where the provider's list and the quota disagree",
+    ),
+    (
+        "get",
+        "storage.k8s.io",
+        "storageclasses",
+        "only for claims that wait for a consumer",
+    ),
+    (
+        "list",
+        "storage.k8s.io",
+        "storageclasses",
+        "only for claims that wait for a consumer",
+    ),
     ("patch", "events.k8s.io", "events", "repeated Events are patched"),
-    ("*", "", "pods/exec", "opt-in; from Kubernetes 1.35 both verbs are checked for one call"),
+    (
+        "*",
+        "",
+        "pods/exec",
+        "opt-in; from Kubernetes 1.35 both verbs are checked for one call",
+    ),
 ];
 
 #[derive(Deserialize)]
@@ -99,7 +162,9 @@ fn calls() -> (usize, BTreeSet<Call>) {
     for entry in entries {
         let text = fs::read_to_string(entry.unwrap().path()).unwrap();
         for line in text.lines().filter(|line| line.contains("kymaros_runner::api_call")) {
-            let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
+            let Ok(line) = serde_json::from_str::<Value>(line) else {
+                continue;
+            };
             let field = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
             let resource = match field("subresource").as_str() {
                 "" => field("resource"),
@@ -178,7 +243,9 @@ fn every_right_is_used() {
                         resources: vec![resource.clone()],
                         verbs: vec![verb.clone()],
                     };
-                    let excused = EXCUSED.iter().any(|(v, g, r, _)| (*v == "*" || v == verb) && g == group && (*r == "*" || r == resource));
+                    let excused = EXCUSED
+                        .iter()
+                        .any(|(v, g, r, _)| (*v == "*" || v == verb) && g == group && (*r == "*" || r == resource));
                     if !excused && !calls.iter().any(|call| grants(scope, &one, call)) {
                         idle.push(format!("{scope:?}: {verb} {resource}.{group}"));
                     }

@@ -13,7 +13,6 @@ use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::Owner;
-use super::sandbox::SandboxPlan;
 use crate::names::{INERT_INGRESS_CLASS, PRIORITY_CLASS, annotation};
 use crate::plan::{Point, ValidTest};
 use crate::velero::{ModifierRef, Restore, RestoreSpec};
@@ -79,22 +78,19 @@ pub enum Neutraliser {
     Modifiers,
 }
 
-/// The Restore: the given namespaces, each into its sandbox, without what is excluded.
+/// The Restore: the given namespaces, each `(source, sandbox)`, without what is excluded.
 pub fn restore(
     test: &ValidTest,
     owner: &Owner,
     point: &Point,
-    sandboxes: &[SandboxPlan],
+    sandboxes: &[(String, String)],
     excluded_resources: Vec<String>,
 ) -> Restore {
     let timeout = test.spec.restore.timeout.to_string();
     let spec = RestoreSpec {
         backup_name: point.name.clone(),
-        included_namespaces: sandboxes.iter().map(|sandbox| sandbox.source.clone()).collect(),
-        namespace_mapping: sandboxes
-            .iter()
-            .map(|sandbox| (sandbox.source.clone(), sandbox.name.clone()))
-            .collect(),
+        included_namespaces: sandboxes.iter().map(|(source, _)| source.clone()).collect(),
+        namespace_mapping: sandboxes.iter().cloned().collect(),
         excluded_resources,
         label_selector: Some(selector(&test.spec.backup_source.label_selector)),
         // Said aloud: without it new claims would be bound to the source's own disks.
@@ -284,11 +280,7 @@ mod tests {
             test.spec.backup_source.provider_namespace = "openshift-adp".into();
             test.spec.backup_source.label_selector = [("app".to_owned(), "web".to_owned())].into();
         });
-        let sandboxes: Vec<SandboxPlan> = test
-            .sandbox_names("x7k2p9")
-            .into_iter()
-            .map(|(source, name)| SandboxPlan { source, name })
-            .collect();
+        let sandboxes = test.sandbox_names("x7k2p9");
         let restore = restore(&test, &owner(), &point(), &sandboxes, vec!["jobs.batch".into()]);
         assert_eq!(
             serde_json::to_value(&restore).unwrap(),

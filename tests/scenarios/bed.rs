@@ -21,8 +21,9 @@ impl Bed {
     /// From `KYMAROS_TEST_KUBECONFIG`, `KYMAROS_KUBECTL` and `KYMAROS_TEST_PROVIDERS`.
     #[expect(clippy::disallowed_methods, reason = "a test program's settings")]
     pub(crate) fn from_environment() -> Result<Self, String> {
-        let kubeconfig = std::env::var("KYMAROS_TEST_KUBECONFIG")
-            .map_err(|_| "scenarios need a cluster: KYMAROS_TEST_KUBECONFIG must name its kubeconfig (make test sets it)".to_owned())?;
+        let kubeconfig = std::env::var("KYMAROS_TEST_KUBECONFIG").map_err(|_| {
+            "scenarios need a cluster: KYMAROS_TEST_KUBECONFIG must name its kubeconfig (make test sets it)".to_owned()
+        })?;
         let providers = std::env::var("KYMAROS_TEST_PROVIDERS").unwrap_or_else(|_| "velero".to_owned());
         Ok(Self {
             kubectl: std::env::var("KYMAROS_KUBECTL").unwrap_or_else(|_| "kubectl".to_owned()),
@@ -40,7 +41,10 @@ impl Bed {
 
     /// An object as JSON; `None` if it is not there.
     pub(crate) fn get(&self, namespace: &str, kind: &str, name: &str) -> Result<Option<Value>, String> {
-        let text = self.kubectl(&["-n", namespace, "get", kind, name, "--ignore-not-found", "-o", "json"], None)?;
+        let text = self.kubectl(
+            &["-n", namespace, "get", kind, name, "--ignore-not-found", "-o", "json"],
+            None,
+        )?;
         if text.trim().is_empty() {
             return Ok(None);
         }
@@ -63,19 +67,28 @@ impl Bed {
     pub(crate) fn shell(&self, script: &str, names: &[(&str, &str)]) -> Command {
         let mut command = Command::new("bash");
         command.arg("-c").arg(format!(". tests/scenarios/lib.sh\n{script}"));
-        command.env("KUBECTL", &self.kubectl).env("KUBECONFIG_OF_BED", &self.kubeconfig);
+        command
+            .env("KUBECTL", &self.kubectl)
+            .env("KUBECONFIG_OF_BED", &self.kubeconfig);
         command.envs(names.iter().copied());
         command
     }
 
     /// Waits until `probe` gives something.
-    pub(crate) fn wait<T>(&self, what: &str, limit: Duration, mut probe: impl FnMut() -> Result<Option<T>, String>) -> Result<T, String> {
+    pub(crate) fn wait<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut probe: impl FnMut() -> Result<Option<T>, String>,
+    ) -> Result<T, String> {
         let deadline = Instant::now() + limit;
         loop {
             match probe() {
                 Ok(Some(found)) => return Ok(found),
                 Err(error) if Instant::now() > deadline => return Err(format!("{what}: {error}")),
-                Ok(None) if Instant::now() > deadline => return Err(format!("{what}: not within {} s", limit.as_secs())),
+                Ok(None) if Instant::now() > deadline => {
+                    return Err(format!("{what}: not within {} s", limit.as_secs()));
+                }
                 _ => std::thread::sleep(Duration::from_millis(400)),
             }
         }
@@ -85,9 +98,15 @@ impl Bed {
 /// Runs a command to its end.
 pub(crate) fn run(mut command: Command, input: Option<&str>) -> Result<String, String> {
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|e| format!("{command:?}: {e}"))?;
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| format!("{command:?}: {e}"))?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input.unwrap_or_default().as_bytes()).map_err(|e| e.to_string())?;
+        stdin
+            .write_all(input.unwrap_or_default().as_bytes())
+            .map_err(|e| e.to_string())?;
     }
     let output = child.wait_with_output().map_err(|e| e.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

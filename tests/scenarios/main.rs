@@ -108,8 +108,23 @@ fn report(outcomes: &[Outcome], took: Duration) -> ExitCode {
     sorted.sort_by_key(|o| &o.name);
     for outcome in sorted {
         let mark = if outcome.problems.is_empty() { ' ' } else { '!' };
-        println!("{:28} {:>5} {mark}{:34} {}", outcome.name, outcome.took.as_secs(), outcome.expected, outcome.got);
+        println!(
+            "{:28} {:>5} {mark}{:34} {}",
+            outcome.name,
+            outcome.took.as_secs(),
+            outcome.expected,
+            outcome.got
+        );
     }
-    println!("{} of {} scenarios as expected, {} s", outcomes.len() - failed, outcomes.len(), took.as_secs());
-    if failed == 0 && !outcomes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!(
+        "{} of {} scenarios as expected, {} s",
+        outcomes.len() - failed,
+        outcomes.len(),
+        took.as_secs()
+    );
+    if failed == 0 && !outcomes.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

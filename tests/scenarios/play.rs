@@ -56,7 +56,9 @@ pub(crate) fn play(bed: &Bed, scenario: &Scenario, provider: &str) -> Played {
         backup: format!("s-{short}"),
     };
     let mut played = Played::default();
-    let text = names.pairs().iter().fold(scenario.text.clone(), |text, (key, value)| text.replace(&format!("${{{key}}}"), value));
+    let text = names.pairs().iter().fold(scenario.text.clone(), |text, (key, value)| {
+        text.replace(&format!("${{{key}}}"), value)
+    });
     let filled = match scenario::parse(&text) {
         Ok(filled) => filled,
         Err(error) => {
@@ -87,11 +89,30 @@ pub(crate) fn play(bed: &Bed, scenario: &Scenario, provider: &str) -> Played {
 fn remove(bed: &Bed, names: &Names, wait: bool) {
     let wait = if wait { "--wait=true" } else { "--wait=false" };
     // Most of these are not there; then there is nothing to do.
-    let gone = |arguments: &[&str]| drop(bed.kubectl(&[arguments, &["--ignore-not-found", wait, "--timeout=90s"]].concat(), None));
-    gone(&["-n", SYSTEM, "delete", "job", "-l", &format!("kymaros.io/test={}", names.test)]);
+    let gone = |arguments: &[&str]| {
+        drop(bed.kubectl(
+            &[arguments, &["--ignore-not-found", wait, "--timeout=90s"]].concat(),
+            None,
+        ))
+    };
+    gone(&[
+        "-n",
+        SYSTEM,
+        "delete",
+        "job",
+        "-l",
+        &format!("kymaros.io/test={}", names.test),
+    ]);
     gone(&["-n", SYSTEM, "delete", "restoretest,healthcheckpolicy", &names.test]);
     gone(&["-n", SYSTEM, "delete", "lease", &names.test]);
-    gone(&["-n", SYSTEM, "delete", "restorereport", "-l", &format!("kymaros.io/test={}", names.test)]);
+    gone(&[
+        "-n",
+        SYSTEM,
+        "delete",
+        "restorereport",
+        "-l",
+        &format!("kymaros.io/test={}", names.test),
+    ]);
     gone(&["delete", "namespace", &names.ns, &names.ns2]);
     if wait == "--wait=true" {
         delete_backup(bed, names);
@@ -100,7 +121,12 @@ fn remove(bed: &Bed, names: &Names, wait: bool) {
 
 /// A backup is deleted with its data only through Velero.
 fn delete_backup(bed: &Bed, names: &Names) {
-    let exists = |name: &str| bed.get(&names.velero, "backups.velero.io", name).ok().flatten().is_some();
+    let exists = |name: &str| {
+        bed.get(&names.velero, "backups.velero.io", name)
+            .ok()
+            .flatten()
+            .is_some()
+    };
     if !exists(&names.backup) {
         return;
     }
@@ -110,7 +136,9 @@ fn delete_backup(bed: &Bed, names: &Names) {
         "spec": {"backupName": names.backup},
     });
     drop(bed.apply(&request.to_string()));
-    drop(bed.wait("deletion", Duration::from_mins(1), || Ok((!exists(&names.backup)).then_some(()))));
+    drop(bed.wait("deletion", Duration::from_mins(1), || {
+        Ok((!exists(&names.backup)).then_some(()))
+    }));
 }
 
 fn prepare(bed: &Bed, scenario: &Scenario, names: &Names) -> Result<(), String> {
@@ -169,12 +197,35 @@ fn ready(bed: &Bed, namespace: &str) -> Result<(), String> {
     for workload in bed.list(&["-n", namespace, "deployments,statefulsets,daemonsets"])? {
         let kind = workload["kind"].as_str().unwrap_or_default().to_lowercase();
         let name = workload["metadata"]["name"].as_str().unwrap_or_default();
-        bed.kubectl(&["-n", namespace, "rollout", "status", &format!("{kind}/{name}"), "--timeout=120s"], None)?;
+        bed.kubectl(
+            &[
+                "-n",
+                namespace,
+                "rollout",
+                "status",
+                &format!("{kind}/{name}"),
+                "--timeout=120s",
+            ],
+            None,
+        )?;
     }
     let bare: Vec<Value> = bed.list(&["-n", namespace, "pods"])?;
-    for pod in bare.iter().filter(|pod| pod["metadata"]["ownerReferences"].is_null() && pod["spec"]["restartPolicy"] == "Always") {
+    for pod in bare
+        .iter()
+        .filter(|pod| pod["metadata"]["ownerReferences"].is_null() && pod["spec"]["restartPolicy"] == "Always")
+    {
         let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-        bed.kubectl(&["-n", namespace, "wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=120s"], None)?;
+        bed.kubectl(
+            &[
+                "-n",
+                namespace,
+                "wait",
+                "--for=condition=Ready",
+                &format!("pod/{name}"),
+                "--timeout=120s",
+            ],
+            None,
+        )?;
     }
     Ok(())
 }
@@ -189,11 +240,17 @@ fn backup(bed: &Bed, scenario: &Scenario, names: &Names) -> Result<(), String> {
     bed.apply(&backup.to_string())?;
     let phase = bed.wait("the backup", Duration::from_mins(3), || {
         let backup = bed.get(&names.velero, "backups.velero.io", &names.backup)?;
-        let phase = backup.and_then(|b| b["status"]["phase"].as_str().map(str::to_owned)).unwrap_or_default();
+        let phase = backup
+            .and_then(|b| b["status"]["phase"].as_str().map(str::to_owned))
+            .unwrap_or_default();
         let over = ["Completed", "PartiallyFailed", "Failed", "FailedValidation"].contains(&phase.as_str());
         Ok(over.then_some(phase))
     })?;
-    if phase == scenario.backup_phase { Ok(()) } else { Err(format!("the backup ended {phase}")) }
+    if phase == scenario.backup_phase {
+        Ok(())
+    } else {
+        Err(format!("the backup ended {phase}"))
+    }
 }
 
 fn script(bed: &Bed, script: &str, names: &Names, job: &str) -> Result<(), String> {
@@ -239,16 +296,35 @@ fn play_run(bed: &Bed, names: &Names, run: &Run, index: usize, played: &mut Play
 
 /// Starts a run as `kubectl create job --from=cronjob/…` does, for another test.
 fn start(bed: &Bed, names: &Names, run: &Run, job: &str) -> Result<(), String> {
-    let made = bed.kubectl(&["-n", SYSTEM, "create", "job", job, "--from=cronjob/scenario", "--dry-run=client", "-o", "json"], None)?;
+    let made = bed.kubectl(
+        &[
+            "-n",
+            SYSTEM,
+            "create",
+            "job",
+            job,
+            "--from=cronjob/scenario",
+            "--dry-run=client",
+            "-o",
+            "json",
+        ],
+        None,
+    )?;
     let mut made: Value = serde_json::from_str(&made).map_err(|e| e.to_string())?;
     made["metadata"]["labels"]["kymaros.io/test"] = json!(names.test);
     let container = &mut made["spec"]["template"]["spec"]["containers"][0];
-    let env = container["env"].as_array_mut().ok_or("the CronJob has no environment")?;
+    let env = container["env"]
+        .as_array_mut()
+        .ok_or("the CronJob has no environment")?;
     env.retain(|e| e["name"] != "RESTORE_TEST_NAME" && !run.env.contains_key(e["name"].as_str().unwrap_or_default()));
     if !run.env.contains_key("RESTORE_TEST_NAME") {
         env.push(json!({"name": "RESTORE_TEST_NAME", "value": names.test}));
     }
-    env.extend(run.env.iter().map(|(name, value)| json!({"name": name, "value": value})));
+    env.extend(
+        run.env
+            .iter()
+            .map(|(name, value)| json!({"name": name, "value": value})),
+    );
     bed.kubectl(&["create", "-f", "-"], Some(&made.to_string())).map(drop)
 }
 
@@ -259,19 +335,31 @@ struct Ended {
 }
 
 fn end_of(bed: &Bed, job: &str) -> Result<Ended, String> {
-    let over = |condition: &Value| condition["status"] == "True" && (condition["type"] == "Complete" || condition["type"] == "Failed");
+    let over = |condition: &Value| {
+        condition["status"] == "True" && (condition["type"] == "Complete" || condition["type"] == "Failed")
+    };
     let pods = || bed.list(&["-n", SYSTEM, "pods", "-l", &format!("job-name={job}")]);
     let ended = bed.wait("the run's end", RUN, || {
         let object = bed.get(SYSTEM, "job", job)?.ok_or("the Job is gone")?;
-        Ok(object["status"]["conditions"].as_array().is_some_and(|all| all.iter().any(over)).then_some(()))
+        Ok(object["status"]["conditions"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(over))
+            .then_some(()))
     });
     let exit = pods()?
         .first()
         .and_then(|pod| pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"].as_i64())
         .unwrap_or(-1);
-    let log = bed.kubectl(&["-n", SYSTEM, "logs", &format!("job/{job}"), "--tail=-1"], None).unwrap_or_default();
+    let log = bed
+        .kubectl(&["-n", SYSTEM, "logs", &format!("job/{job}"), "--tail=-1"], None)
+        .unwrap_or_default();
     ended.map(|()| Ended { exit, log: log.clone() }).map_err(|error| {
-        let tail: Vec<&str> = log.lines().rev().filter(|line| !line.contains("api_call")).take(5).collect();
+        let tail: Vec<&str> = log
+            .lines()
+            .rev()
+            .filter(|line| !line.contains("api_call"))
+            .take(5)
+            .collect();
         format!("{error}; last lines: {}", tail.join(" | "))
     })
 }
@@ -294,10 +382,18 @@ fn check(bed: &Bed, names: &Names, expect: &Expect, ended: &Ended, played: &mut 
                 Some(report) => {
                     check_report(&report["status"], expect, &mut wrong, played);
                     if !expect.left {
-                        wrong.extend(residue(bed, names, report["status"]["runId"].as_str().unwrap_or("none")));
+                        wrong.extend(residue(
+                            bed,
+                            names,
+                            report["status"]["runId"].as_str().unwrap_or("none"),
+                        ));
                     }
                 }
-                None => wrong.push(format!("no report; exit code {}; the log ends: {}", ended.exit, ended.log.lines().last().unwrap_or_default())),
+                None => wrong.push(format!(
+                    "no report; exit code {}; the log ends: {}",
+                    ended.exit,
+                    ended.log.lines().last().unwrap_or_default()
+                )),
             }
         }
         Err(error) => wrong.push(error),
@@ -307,28 +403,61 @@ fn check(bed: &Bed, names: &Names, expect: &Expect, ended: &Ended, played: &mut 
 
 /// The test's reports, oldest first.
 fn reports(bed: &Bed, names: &Names) -> Result<Vec<Value>, String> {
-    let mut reports = bed.list(&["-n", SYSTEM, "restorereports", "-l", &format!("kymaros.io/test={}", names.test)])?;
-    reports.sort_by_key(|r| (r["metadata"]["creationTimestamp"].as_str().map(str::to_owned), r["metadata"]["name"].as_str().map(str::to_owned)));
+    let mut reports = bed.list(&[
+        "-n",
+        SYSTEM,
+        "restorereports",
+        "-l",
+        &format!("kymaros.io/test={}", names.test),
+    ])?;
+    reports.sort_by_key(|r| {
+        (
+            r["metadata"]["creationTimestamp"].as_str().map(str::to_owned),
+            r["metadata"]["name"].as_str().map(str::to_owned),
+        )
+    });
     Ok(reports)
 }
 
 fn check_report(status: &Value, expect: &Expect, wrong: &mut Vec<String>, played: &mut Played) {
-    let conclusive = status["conditions"].as_array().and_then(|all| all.iter().find(|c| c["type"] == "Conclusive"));
+    let conclusive = status["conditions"]
+        .as_array()
+        .and_then(|all| all.iter().find(|c| c["type"] == "Conclusive"));
     let reason = conclusive.and_then(|c| c["reason"].as_str()).unwrap_or_default();
-    played.got = format!("{} {} {reason}", status["score"], status["result"].as_str().unwrap_or_default());
+    played.got = format!(
+        "{} {} {reason}",
+        status["score"],
+        status["result"].as_str().unwrap_or_default()
+    );
     let mut differs = |what: &str, got: &str, expected: Option<&str>| {
         if let Some(expected) = expected.filter(|expected| *expected != got) {
             wrong.push(format!("{what} {got:?}, expected {expected:?}"));
         }
     };
-    differs("score", &status["score"].to_string(), expect.score.map(|s| s.to_string()).as_deref());
-    differs("result", status["result"].as_str().unwrap_or_default(), expect.result.as_deref());
+    differs(
+        "score",
+        &status["score"].to_string(),
+        expect.score.map(|s| s.to_string()).as_deref(),
+    );
+    differs(
+        "result",
+        status["result"].as_str().unwrap_or_default(),
+        expect.result.as_deref(),
+    );
     differs("reason", reason, expect.reason.as_deref());
     for (name, expected) in &expect.levels {
         let level = &status["validationLevels"][name];
         let word = level["status"].as_str().unwrap_or_default();
-        let got = if expected.contains(' ') { format!("{word} {}", level["points"]) } else { word.to_owned() };
-        differs(&format!("{name} ({})", level["detail"].as_str().unwrap_or_default()), &got, Some(expected));
+        let got = if expected.contains(' ') {
+            format!("{word} {}", level["points"])
+        } else {
+            word.to_owned()
+        };
+        differs(
+            &format!("{name} ({})", level["detail"].as_str().unwrap_or_default()),
+            &got,
+            Some(expected),
+        );
     }
     for (pointer, expected) in &expect.at {
         let got = status.pointer(pointer).cloned().unwrap_or(Value::Null);
@@ -338,7 +467,10 @@ fn check_report(status: &Value, expect: &Expect, wrong: &mut Vec<String>, played
     }
     let text = status.to_string();
     for words in expect.says.iter().filter(|words| !text.contains(*words)) {
-        wrong.push(format!("the report does not say {words:?}; its message: {}", status["message"]));
+        wrong.push(format!(
+            "the report does not say {words:?}; its message: {}",
+            status["message"]
+        ));
     }
     for words in expect.never.iter().filter(|words| text.contains(*words)) {
         wrong.push(format!("the report says {words:?}"));
@@ -348,11 +480,18 @@ fn check_report(status: &Value, expect: &Expect, wrong: &mut Vec<String>, played
 
 /// The arithmetic that holds in every report.
 fn times(status: &Value, wrong: &mut Vec<String>) {
-    let points: u64 = status["validationLevels"].as_object().into_iter().flatten().filter_map(|(_, level)| level["points"].as_u64()).sum();
+    let points: u64 = status["validationLevels"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(_, level)| level["points"].as_u64())
+        .sum();
     let score = status["score"].as_u64().unwrap_or(0);
     let cap = status["scoreCap"]["value"].as_u64();
     if cap.map_or(score != points, |cap| score != cap.min(points)) && status["rto"].is_object() {
-        wrong.push(format!("score {score} is not the sum {points} of its points under the cap {cap:?}"));
+        wrong.push(format!(
+            "score {score} is not the sum {points} of its points under the cap {cap:?}"
+        ));
     }
     for field in ["startedAt", "completedAt"] {
         if !status[field].as_str().is_some_and(|text| text.ends_with('Z')) {
@@ -365,10 +504,11 @@ fn times(status: &Value, wrong: &mut Vec<String>) {
 fn residue(bed: &Bed, names: &Names, run: &str) -> Vec<String> {
     let label = format!("kymaros.io/run={run}");
     let mut left = Vec::new();
-    let mut look = |what: &str, arguments: &[&str]| match bed.kubectl(&[&["get", "-o", "name"], arguments].concat(), None) {
-        Ok(found) => left.extend(found.lines().map(|line| format!("left behind: {line}"))),
-        Err(error) => left.push(format!("{what}: {error}")),
-    };
+    let mut look =
+        |what: &str, arguments: &[&str]| match bed.kubectl(&[&["get", "-o", "name"], arguments].concat(), None) {
+            Ok(found) => left.extend(found.lines().map(|line| format!("left behind: {line}"))),
+            Err(error) => left.push(format!("{what}: {error}")),
+        };
     look("namespaces", &["namespaces", "-l", &label]);
     let kinds = "restores.velero.io,downloadrequests.velero.io,serverstatusrequests.velero.io,configmaps,leases";
     look("the provider's namespace", &["-n", &names.velero, kinds, "-l", &label]);
@@ -376,9 +516,15 @@ fn residue(bed: &Bed, names: &Names, run: &str) -> Vec<String> {
     match bed.list(&["persistentvolumes"]) {
         Ok(volumes) => {
             let suffix = format!("-kymaros-{run}");
-            let ours = volumes.iter().filter(|v| v["spec"]["claimRef"]["namespace"].as_str().is_some_and(|ns| ns.ends_with(&suffix)));
+            let ours = volumes.iter().filter(|v| {
+                v["spec"]["claimRef"]["namespace"]
+                    .as_str()
+                    .is_some_and(|ns| ns.ends_with(&suffix))
+            });
             // The volume's own controller removes it a moment after its claim has gone.
-            let stay = ours.filter(|v| v["metadata"]["deletionTimestamp"].is_null() && v["spec"]["persistentVolumeReclaimPolicy"] != "Delete");
+            let stay = ours.filter(|v| {
+                v["metadata"]["deletionTimestamp"].is_null() && v["spec"]["persistentVolumeReclaimPolicy"] != "Delete"
+            });
             left.extend(stay.map(|v| format!("left behind: PersistentVolume {}", v["metadata"]["name"])));
         }
         Err(error) => left.push(error),
