@@ -18,8 +18,9 @@
 //! | volume cannot be attached, node cannot set up the pod | no | nodes retry |
 //! | pod ended as `Failed` | yes | a pod never leaves that phase |
 
+use super::incidents::{Incidents, Trouble};
 use super::refusal;
-use super::seen::{ContainerSeen, Doing, Ended, Incidents, PodSeen, Role, Trouble};
+use super::seen::{ContainerSeen, Doing, Ended, PodSeen, Role};
 use super::text;
 use crate::facts::Fault;
 

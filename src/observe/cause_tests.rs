@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::{Event, Pod};
 use serde_json::{Value, json};
 
 use super::cause::{of_pod, of_relapse};
-use super::seen::{Incident, Incidents, PodSeen};
+use super::incidents::{Incident, Incidents};
+use super::seen::PodSeen;
 use crate::facts::Fault;
 
 fn pod(spec: Value, status: Value) -> PodSeen {

@@ -11,7 +11,8 @@
 use std::collections::BTreeMap;
 
 use super::cause::{self, Cause};
-use super::seen::{ControllerKind, ControllerSeen, Incidents, PodSeen, Trouble};
+use super::incidents::{Incidents, Trouble};
+use super::seen::{ControllerKind, ControllerSeen, PodSeen};
 use crate::facts::{Fault, PodFailure, WorkloadFacts};
 
 /// The pods of a sandbox by name.

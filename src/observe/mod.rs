@@ -14,6 +14,7 @@ mod cause;
 mod claims;
 mod desired;
 mod hardcoded;
+mod incidents;
 mod inventory;
 mod presence;
 mod refusal;
@@ -28,7 +29,13 @@ mod volumes;
 #[cfg(test)]
 mod cause_tests;
 #[cfg(test)]
+mod io_tests;
+#[cfg(test)]
 mod state_tests;
+#[cfg(test)]
+mod test_objects;
+#[cfg(test)]
+mod window_tests;
 
 pub use inventory::{inventory, recheck};
 pub use scan::hardcoded_names;

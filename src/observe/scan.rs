@@ -1,10 +1,14 @@
 //! Reads the restored configuration for [`Scanner`]: pod templates, Services and `ConfigMaps`, never Secrets.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::CronJob;
-use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec, Service};
+use kube::core::NamespaceResourceScope;
+use kube::{Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
 
 use super::hardcoded::Scanner;
 use crate::cluster::{Cluster, Error, Query};
@@ -72,58 +76,46 @@ struct Scan<'s> {
 
 impl Scan<'_> {
     async fn workloads(&mut self, sandbox: &SandboxFacts) -> Result<(), Error> {
-        let query = Query::all().page(WORKLOADS);
-        let source = &sandbox.source;
+        self.templates::<Deployment>(sandbox, |object| Some(object.spec?.template))
+            .await?;
+        self.templates::<StatefulSet>(sandbox, |object| Some(object.spec?.template))
+            .await?;
+        self.templates::<DaemonSet>(sandbox, |object| Some(object.spec?.template))
+            .await?;
+        self.templates::<CronJob>(sandbox, |object| Some(object.spec?.job_template.spec?.template))
+            .await?;
+        let services = self.cluster.namespaced::<Service>(&sandbox.name);
+        let scanner = &mut self.scanner;
+        let listed = services
+            .list_with(&Query::all(), |object| scanner.service(&sandbox.source, &object))
+            .await;
+        permitted(listed)
+    }
+
+    /// Scans the pod templates of one kind.
+    async fn templates<K>(
+        &mut self,
+        sandbox: &SandboxFacts,
+        template: fn(K) -> Option<PodTemplateSpec>,
+    ) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + fmt::Debug
+            + Send
+            + 'static,
+    {
         let scanner = &mut self.scanner;
         let listed = self
             .cluster
-            .namespaced::<Deployment>(&sandbox.name)
-            .list_with(&query, |object| {
-                let object_name = format!("Deployment/{}", object.metadata.name.unwrap_or_default());
-                if let Some(spec) = object.spec {
-                    scanner.template(source, &object_name, &spec.template);
+            .namespaced::<K>(&sandbox.name)
+            .list_with(&Query::all().page(WORKLOADS), |object| {
+                let name = format!("{}/{}", K::kind(&()), object.name_any());
+                if let Some(template) = template(object) {
+                    scanner.template(&sandbox.source, &name, &template);
                 }
             })
-            .await;
-        permitted(listed)?;
-        let listed = self
-            .cluster
-            .namespaced::<StatefulSet>(&sandbox.name)
-            .list_with(&query, |object| {
-                let object_name = format!("StatefulSet/{}", object.metadata.name.unwrap_or_default());
-                if let Some(spec) = object.spec {
-                    scanner.template(source, &object_name, &spec.template);
-                }
-            })
-            .await;
-        permitted(listed)?;
-        let listed = self
-            .cluster
-            .namespaced::<DaemonSet>(&sandbox.name)
-            .list_with(&query, |object| {
-                let object_name = format!("DaemonSet/{}", object.metadata.name.unwrap_or_default());
-                if let Some(spec) = object.spec {
-                    scanner.template(source, &object_name, &spec.template);
-                }
-            })
-            .await;
-        permitted(listed)?;
-        let listed = self
-            .cluster
-            .namespaced::<CronJob>(&sandbox.name)
-            .list_with(&query, |object| {
-                let object_name = format!("CronJob/{}", object.metadata.name.unwrap_or_default());
-                let template = object.spec.and_then(|spec| spec.job_template.spec);
-                if let Some(job) = template {
-                    scanner.template(source, &object_name, &job.template);
-                }
-            })
-            .await;
-        permitted(listed)?;
-        let listed = self
-            .cluster
-            .namespaced::<Service>(&sandbox.name)
-            .list_with(&query, |object| scanner.service(source, &object))
             .await;
         permitted(listed)
     }

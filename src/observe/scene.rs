@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use super::cause::Cause;
 use super::desired::{self, Assessment, Controllers, Pods};
-use super::seen::{ControllerKind, ControllerSeen, Incident, Incidents, PodSeen};
+use super::incidents::{Incident, Incidents};
+use super::seen::{ControllerKind, ControllerSeen, PodSeen};
 use crate::facts::PodFailure;
 
 /// What is watched.

@@ -17,8 +17,9 @@ use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::incidents::Incident;
 use super::scene::{Change, Object, Watched};
-use super::seen::{ControllerKind, ControllerSeen, Incident, PodSeen};
+use super::seen::{ControllerKind, ControllerSeen, PodSeen};
 use super::state::{Blindness, Bounds, Next, Settled, StartupState};
 use crate::cluster::{Cluster, Error, Query};
 use crate::facts::{PodFacts, SandboxFacts};
@@ -138,7 +139,10 @@ impl Startup {
     fn take(&mut self, (index, watched, message): (usize, Watched, Message)) {
         let error = match message {
             Message::Change(change) => {
-                self.refused.remove(&(index, watched));
+                // Every try begins, also one that is refused a moment later.
+                if !matches!(change, Change::Begin(_)) {
+                    self.refused.remove(&(index, watched));
+                }
                 return self.state.apply(index, change);
             }
             Message::Nothing => return,
