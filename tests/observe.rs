@@ -155,7 +155,7 @@ async fn every_broken_pod_is_explained() {
         pod("no-secret", json!({"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "absent", "key": "k"}}}]}), json!({})),
         pod("no-key", json!({"env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "k"}}}]}), json!({})),
         pod("as-root", json!({"securityContext": {"runAsNonRoot": true, "runAsUser": 0}}), json!({})),
-        pod("no-volume", json!({}), json!({"volumes": [{"name": "v", "configMap": {"name": "absent"}}]})),
+        pod("no-volume", json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]}), json!({"volumes": [{"name": "v", "configMap": {"name": "absent"}}]})),
         pod("huge", json!({"resources": {"requests": {"memory": "900Gi"}}}), json!({})),
         pod("elsewhere", json!({}), json!({"nodeSelector": {"kymaros.io/no-such-node": "true"}})),
         pod("no-claim", json!({}), json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "absent"}}]})),

@@ -27,6 +27,9 @@ use crate::facts::Fault;
 /// The init container in which Velero fills a pod's volumes from a file-system backup.
 const RESTORE_WAIT: &str = "restore-wait";
 
+/// What a node calls waiting between two starts of a container that ends again and again.
+const BACK_OFF: &str = "CrashLoopBackOff";
+
 /// Why something is not ready.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Cause {
@@ -167,7 +170,10 @@ fn ended(pod: &PodSeen) -> Cause {
 
 fn unscheduled(pod: &PodSeen, reason: &str, message: &str, incidents: &Incidents) -> Cause {
     // What the scheduler would gain by preemption says nothing here: a drill never preempts.
-    let message = message.split(" preemption: ").next().unwrap_or_default().trim();
+    let message = [" no new claims to deallocate", " preemption: "]
+        .iter()
+        .fold(message, |message, mark| message.split(mark).next().unwrap_or_default())
+        .trim();
     let about_volumes = message.to_ascii_lowercase().contains("volume");
     for claim in &pod.claims {
         if message.contains(&format!("persistentvolumeclaim \"{claim}\" not found")) {
@@ -203,6 +209,8 @@ fn unscheduled(pod: &PodSeen, reason: &str, message: &str, incidents: &Incidents
 fn of_container(pod: &PodSeen, container: &ContainerSeen, incidents: &Incidents) -> Cause {
     let cause = match &container.state {
         Some(Doing::Waiting(reason, message)) => waiting(pod, container, reason, message, incidents),
+        // From the second time on its node backs off, whether or not it says so at this moment.
+        Some(Doing::Ended(ended)) if pod.restarts > 0 => crash(BACK_OFF, ended, probe(pod, incidents, true)),
         Some(Doing::Ended(ended)) => crash("Restarting", ended, probe(pod, incidents, true)),
         Some(Doing::Running) => running(pod, container, incidents),
         None => not_begun(pod, "its node has not started it yet", incidents),
@@ -239,7 +247,7 @@ fn waiting(pod: &PodSeen, container: &ContainerSeen, reason: &str, message: &str
             text::clip(&container.image)
         )),
         "CreateContainerConfigError" => configuration(reason, message),
-        "CrashLoopBackOff" => match &container.last {
+        BACK_OFF => match &container.last {
             Some(last) => crash(reason, last, probe(pod, incidents, true)),
             None => Cause::passing(reason),
         },
@@ -272,8 +280,8 @@ fn configuration(reason: &str, message: &str) -> Cause {
         && [" not found", "couldn't find key", "non-existent", "no such key"]
             .iter()
             .any(|words| lower.contains(words));
-    let text = join(reason, message);
-    if missing || lower.contains("runasnonroot") {
+    let text = join(reason, message.split(" (pod: ").next().unwrap_or_default());
+    if missing || lower.contains("runasnonroot") || lower.contains("non-root policy") {
         Cause::certain(text)
     } else {
         Cause::passing(text)
@@ -367,6 +375,10 @@ fn running(pod: &PodSeen, container: &ContainerSeen, incidents: &Incidents) -> C
         } else {
             Cause::passing("still running")
         };
+    }
+    if let Some(last) = &container.last {
+        let times = if pod.restarts == 1 { "once" } else { "again and again" };
+        return Cause::passing(format!("Running but not ready, restarted {times} — {}", end(last)));
     }
     match probe(pod, incidents, false) {
         Some(probe) => Cause::passing(format!("Running but not ready — {probe}")),

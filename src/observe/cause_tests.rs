@@ -225,6 +225,23 @@ fn crashes() {
         false,
         Fault::Backup,
     );
+    // Between two starts the node says so only now and then.
+    let again = json!({"restartCount": 2, "state": {"terminated": {"exitCode": 2, "reason": "Error"}}});
+    check(
+        &one_with(again),
+        &Incidents::default(),
+        "CrashLoopBackOff — exit code 2",
+        false,
+        Fault::Backup,
+    );
+    let up = json!({"restartCount": 2, "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 2, "reason": "Error"}}});
+    check(
+        &one_with(up),
+        &Incidents::default(),
+        "Running but not ready, restarted again and again — exit code 2",
+        false,
+        Fault::Backup,
+    );
     check(
         &one(json!({"terminated": {"exitCode": 2, "reason": "Error"}})),
         &Incidents::default(),
@@ -241,6 +258,7 @@ fn what_the_pod_refers_to() {
         ("configmap \"db\" not found", true),
         ("couldn't find key password in Secret sandbox/db", true),
         ("container has runAsNonRoot and image will run as root", true),
+        ("container's runAsUser breaks non-root policy", true),
         (
             "failed to sync secret cache: timed out waiting for the condition",
             false,
@@ -295,7 +313,7 @@ fn scheduling() {
     check(
         &waiting(
             "Unschedulable",
-            "0/1 nodes are available: 1 Insufficient memory. preemption: 0/1 nodes are available: 1 No preemption victims found.",
+            "0/1 nodes are available: 1 Insufficient memory. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found.",
         ),
         &none,
         "Unschedulable — 0/1 nodes are available: 1 Insufficient memory.",
@@ -521,6 +539,6 @@ fn relapses() {
     );
     assert_eq!(
         of_relapse(&again(false), &Incidents::default()).text,
-        "was ready and fell back: Running but not ready — its startup probe has not passed"
+        "was ready and fell back: Running but not ready, restarted once — exit code 1: lost db"
     );
 }
