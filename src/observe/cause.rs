@@ -274,7 +274,7 @@ fn not_begun(pod: &PodSeen, otherwise: &str, incidents: &Incidents) -> Cause {
 
 /// Something that the pod refers to is missing or unfit.
 fn configuration(reason: &str, message: &str) -> Cause {
-    let message = text::behind(message, &["MountVolume.SetUp failed for volume "]);
+    let message = text::behind(message, &["MountVolume.SetUp failed for "]);
     let lower = message.to_ascii_lowercase();
     let missing = (lower.contains("secret") || lower.contains("configmap"))
         && [" not found", "couldn't find key", "non-existent", "no such key"]

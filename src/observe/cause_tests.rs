@@ -278,7 +278,7 @@ fn what_the_pod_refers_to() {
     check(
         &creating,
         &mount("MountVolume.SetUp failed for volume \"conf\" : configmap \"conf\" not found"),
-        "FailedMount — \"conf\" : configmap \"conf\" not found",
+        "FailedMount — volume \"conf\" : configmap \"conf\" not found",
         true,
         Fault::Backup,
     );
