@@ -482,7 +482,7 @@ pub struct DependencyFact {
 pub struct HardcodedFact {
     /// Where, e.g. `Deployment/web env DB_HOST`.
     pub object: String,
-    /// The name, e.g. `db.shop.svc.cluster.local`.
+    /// The name, e.g. `db.shop.svc.cluster.local`; empty for what was not scanned.
     pub name: String,
 }
 

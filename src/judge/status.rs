@@ -392,7 +392,7 @@ fn hardcoded_names(facts: &Facts) -> Vec<HardcodedName> {
     names
         .map(|found| HardcodedName {
             object: cut(&found.object, api::limits::OBJECT),
-            name: Some(cut(&found.name, 253)),
+            name: (!found.name.is_empty()).then(|| cut(&found.name, 253)),
         })
         .collect()
 }
