@@ -18,7 +18,7 @@ pub const MAX_TEXTS: usize = 500;
 
 /// Objects kept whose refusal is known, also without their text: a refused object is not a missing one, so the names
 /// matter when the words no longer do. About 3 MB.
-const MAX_ITEMS: usize = 20_000;
+const MAX_ITEMS: usize = 5_000;
 
 /// Bytes kept of one text.
 const MAX_TEXT: usize = 1024;

@@ -191,9 +191,9 @@ fn refusals(bytes: usize) -> (Repeated, usize) {
 
 #[test]
 fn of_countless_errors_all_are_counted_and_few_are_kept() {
-    let (document, count) = refusals(6_000_000);
+    let (document, count) = refusals(2_000_000);
     let errors = read_results(document).unwrap().errors;
-    assert!(count > 25_000);
+    assert!(count > 8_000);
     assert_eq!((errors.total, errors.count(Cause::Fence)), (count + 1, count));
     // The one that is no refusal comes last, and is still seen, with its words.
     assert!(!errors.only_refusals());
@@ -204,9 +204,9 @@ fn of_countless_errors_all_are_counted_and_few_are_kept() {
         .filter(|problem| !problem.message.is_empty())
         .count();
     assert_eq!(texts, MAX_TEXTS + 1);
-    assert_eq!(errors.problems.len(), 20_001);
+    assert_eq!(errors.problems.len(), 5_001);
     let named = errors.problems.iter().filter(|problem| problem.item.is_some()).count();
-    assert_eq!(named, 20_000);
+    assert_eq!(named, 5_000);
 }
 
 #[test]
@@ -220,6 +220,8 @@ fn of_one_endless_text_the_beginning_is_kept() {
 #[test]
 #[ignore = "measures the memory of the whole process, so it must run alone"]
 fn a_document_of_200_megabytes_costs_a_few() {
+    // The code itself comes into memory when it is first used.
+    read_results(refusals(10_000).0).unwrap();
     let before = peak_memory();
     let (document, count) = refusals(200_000_000);
     let results = read_results(document).unwrap();
@@ -227,5 +229,5 @@ fn a_document_of_200_megabytes_costs_a_few() {
     let endless = Repeated::new(r#"{"warnings":{"velero":[""#, "0123456789", 20_000_000, r#""]}}"#);
     assert_eq!(read_results(endless).unwrap().warnings.total, 1);
     let grown = peak_memory() - before;
-    assert!(grown < 8_000_000, "grew by {grown} bytes");
+    assert!(grown < 6_000_000, "grew by {grown} bytes");
 }
