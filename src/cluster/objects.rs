@@ -210,7 +210,8 @@ where
         }
     }
 
-    /// Makes an object. After an answer that never came it is not tried again, for it may have been made.
+    /// Makes an object. After an answer that never came it is not sent again, for it may have been made; but the client
+    /// itself sends again what a proxy answered with 504, so a name that is taken may be taken by us.
     pub async fn create(&self, object: &K) -> Result<K, Error>
     where
         K: Serialize,
@@ -220,7 +221,7 @@ where
             field_manager: Some(FIELD_MANAGER.to_owned()),
             dry_run: false,
         };
-        bounded(&call, self.timeout, Again::Unsent, || self.api.create(&params, object)).await
+        bounded(&call, self.timeout, Again::Never, || self.api.create(&params, object)).await
     }
 
     /// Makes an object, or finds that this very run has made it: a request whose answer was lost is sent again, and then
@@ -267,7 +268,7 @@ where
             field_manager: Some(FIELD_MANAGER.to_owned()),
             dry_run: false,
         };
-        bounded(&self.named("update", &name), self.timeout, Again::Unsent, || {
+        bounded(&self.named("update", &name), self.timeout, Again::Never, || {
             self.api.replace(&name, &params, object)
         })
         .await
@@ -381,8 +382,9 @@ where
 pub(super) enum Again {
     /// Whenever it may help.
     Always,
-    /// Only when the server said that it did nothing; kube's own client sees to that.
-    Unsent,
+    /// Not here: what the server did is not known, and doing it twice would be wrong. (kube's own client sends again after
+    /// 429, 503 and 504.)
+    Never,
 }
 
 /// One call, tried again while that may help, within `limit` in all.
@@ -401,7 +403,7 @@ where
             Err(_) => return Err(call.timed_out(limit, last)),
         };
         // An expired place in a list cannot be cured by asking for it again.
-        if again == Again::Unsent || !error.is_transient() || error.is_expired() {
+        if again == Again::Never || !error.is_transient() || error.is_expired() {
             return Err(error);
         }
         if Instant::now() + pause >= deadline {

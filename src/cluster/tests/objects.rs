@@ -1,3 +1,4 @@
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -5,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::cluster::fake::{Asked, LIMIT, Reply, cluster};
-use crate::cluster::{Objects, Query};
+use crate::cluster::{API_CALL_TARGET, Objects, Query};
 use crate::velero::Kind;
 
 fn map(name: &str, run: &str) -> Value {
@@ -270,4 +271,42 @@ async fn served_kinds_are_found_whatever_their_version() {
     assert_eq!(named(Some("apps/v3"), "Deployment"), None);
     assert!(discovery.serves("apps", "v1", "Deployment") && !discovery.serves("apps", "v3", "Deployment"));
     assert_eq!(discovery.stale, ["metrics.k8s.io/v1"]);
+}
+
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut lines = self.0.lock().map_err(|_| std::io::ErrorKind::Other)?;
+        lines.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_request_is_recorded_in_the_words_of_rbac() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_env_filter(format!("off,{API_CALL_TARGET}=debug"))
+        .with_writer(move || writer.clone())
+        .finish();
+    let recording = tracing::subscriber::set_default(subscriber);
+    let maps = maps(page);
+    maps.list(&Query::all()).await.unwrap();
+    drop(recording);
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let calls: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(calls.len(), 2, "{text}");
+    assert_eq!(
+        calls[0]["fields"],
+        json!({"message": "API call", "verb": "list", "group": "", "resource": "configmaps", "subresource": "", "namespace": "a", "name": ""})
+    );
 }
