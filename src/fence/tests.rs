@@ -1,1 +1,427 @@
+//! The fence against a scripted API server: what it makes of refusals, and the proof of isolation step by step.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{Fence, Neutraliser, Problem, Runner, passes_soon, self_test};
+use crate::api::{IsolationProof, Sandbox};
+use crate::build::Owner;
+use crate::build::probe::{Dial, Outcome, Probe, ProbeHost};
+use crate::build::sandbox::End;
+use crate::cluster::Cluster;
+use crate::cluster::fake::{Asked, Log, Reply, cluster};
+use crate::facts::{Isolation, Reason, SandboxFacts, Stop};
+
+const SANDBOX: &str = "shop-kymaros-abc123";
+const BY_FENCE: &str =
+    "is forbidden: ValidatingAdmissionPolicy 'kymaros-fence-rolebindings' with binding '…' denied request: no";
+const BY_RBAC: &str =
+    "is forbidden: User \"system:serviceaccount:kymaros-system:kymaros-runner\" cannot create resource";
+
+fn owner() -> Owner {
+    Owner {
+        test: "shop".to_owned(),
+        test_uid: "u-1".to_owned(),
+        run_id: "abc123".to_owned(),
+    }
+}
+
+fn runner() -> Runner {
+    Runner {
+        namespace: "kymaros-system".to_owned(),
+        service_account: "kymaros-runner".to_owned(),
+        host: ProbeHost {
+            image: "kymaros-runner:1".to_owned(),
+            ..ProbeHost::default()
+        },
+        ip: [127, 0, 0, 1].into(),
+        api_server: ([10, 96, 0, 1], 443).into(),
+    }
+}
+
+fn end() -> End {
+    End {
+        expires_at: "2030-01-01T00:00:00Z".parse().unwrap(),
+        provider_namespace: "velero".to_owned(),
+    }
+}
+
+fn names() -> Vec<(String, String)> {
+    vec![("shop".to_owned(), SANDBOX.to_owned())]
+}
+
+fn forbidden(message: &str) -> Reply {
+    Reply::status(403, "Forbidden", message)
+}
+
+/// Stored as it was sent, with a UID.
+fn stored(asked: &Asked) -> Reply {
+    let mut object = asked.body.clone();
+    object["metadata"]["uid"] = json!("uid-1");
+    Reply::json(&object)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_fence_must_refuse_both_and_by_its_own_policies() {
+    type Answer = fn(&Asked) -> Reply;
+    let fence: Answer = |_| forbidden(BY_FENCE);
+    let rbac: Answer = |_| forbidden(BY_RBAC);
+    let broken: Answer = |_| Reply::status(500, "InternalError", "etcd is away");
+    for (binding, namespace, expected) in [
+        (fence, fence, None),
+        (
+            stored as Answer,
+            fence,
+            Some((Reason::SandboxDenied, "fence not installed")),
+        ),
+        (
+            fence,
+            stored as Answer,
+            Some((Reason::SandboxDenied, "fence not installed")),
+        ),
+        (rbac, fence, Some((Reason::SandboxDenied, "has not the rights"))),
+        (fence, broken, Some((Reason::ApiUnavailable, "etcd is away"))),
+    ] {
+        let (cluster, log) = cluster(move |asked| {
+            if asked.is("POST", "rolebindings") {
+                binding(asked)
+            } else {
+                namespace(asked)
+            }
+        });
+        let stop = self_test(&cluster, "kymaros-system").await.err();
+        match (&stop, expected) {
+            (None, None) => {}
+            (Some(stop), Some((reason, words))) => {
+                assert!(stop.reason == reason && stop.message.contains(words), "{stop:?}");
+            }
+            _ => panic!("{stop:?}"),
+        }
+        assert!(log.lock().unwrap().iter().all(|line| line.contains("dryRun=All")));
+    }
+}
+
+/// Makes the sandbox against these answers; what is not answered is stored as it was sent.
+async fn make(
+    mut answer: impl FnMut(&Asked) -> Option<Reply> + Send + 'static,
+) -> (Result<Neutraliser, Problem>, Vec<SandboxFacts>, Log) {
+    let (cluster, log) = cluster(move |asked| {
+        answer(asked).unwrap_or_else(|| {
+            if asked.is("POST", "services") {
+                let mut service = asked.body.clone();
+                service["spec"] = json!({"type": "ClusterIP", "ports": [{"port": 80}]});
+                return Reply::json(&service);
+            }
+            stored(asked)
+        })
+    });
+    let (runner, owner, settings) = (runner(), owner(), Sandbox::default());
+    let mut made = Vec::new();
+    let result = Fence::new(&cluster, &runner, &owner, &settings)
+        .make_sandboxes(&names(), &end(), &mut made)
+        .await;
+    (result, made, log)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sandbox_is_made_with_rights_before_furniture() {
+    let (result, made, log) = make(|_| None).await;
+    assert_eq!(result, Ok(Neutraliser::Admission));
+    let expected = SandboxFacts {
+        source: "shop".to_owned(),
+        name: SANDBOX.to_owned(),
+        uid: "uid-1".to_owned(),
+    };
+    assert_eq!(made, [expected]);
+    let log = log.lock().unwrap();
+    let kinds: Vec<&str> = log
+        .iter()
+        .filter_map(|line| line.split('?').next()?.rsplit('/').next())
+        .collect();
+    assert_eq!(kinds, ["namespaces", "rolebindings", "resourcequotas", "services"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_taken_is_said_and_nothing_is_adopted() {
+    for existing in [
+        json!({"metadata": {"name": SANDBOX, "uid": "other", "labels": {"kymaros.io/run": "zzzzzz"}}}),
+        // Another run with the same id: it says another expiry.
+        json!({"metadata": {"name": SANDBOX, "uid": "other", "labels": {
+            "kymaros.io/run": "abc123", "kymaros.io/test-uid": "u-1", "kymaros.io/source-namespace": "shop",
+        }, "annotations": {"kymaros.io/expires-at": "2029-01-01T00:00:00Z"}}}),
+    ] {
+        let (result, made, log) = make(move |asked| {
+            if asked.method == "GET" {
+                return Some(Reply::json(&existing));
+            }
+            asked
+                .path
+                .ends_with("/namespaces?&fieldManager=kymaros-runner")
+                .then_some(())?;
+            Some(Reply::status(
+                409,
+                "AlreadyExists",
+                "namespaces \"shop-kymaros-abc123\" already exists",
+            ))
+        })
+        .await;
+        assert_eq!(result, Err(Problem::NameTaken(SANDBOX.to_owned())));
+        assert!(made.is_empty());
+        assert!(log.lock().unwrap().iter().all(|line| !line.contains("rolebindings")));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_right_that_comes_a_moment_late_is_waited_for() {
+    let mut tries = 0;
+    let (result, ..) = make(move |asked| {
+        if asked.is("POST", "resourcequotas") {
+            tries += 1;
+            return (tries < 4).then(|| forbidden(BY_RBAC));
+        }
+        None
+    })
+    .await;
+    assert_eq!(result, Ok(Neutraliser::Admission));
+
+    let begun = Instant::now();
+    let (result, made, _) = make(|asked| asked.is("POST", "resourcequotas").then(|| forbidden(BY_RBAC))).await;
+    assert!(
+        matches!(
+            result,
+            Err(Problem::Stopped(Stop {
+                reason: Reason::SandboxDenied,
+                ..
+            }))
+        ),
+        "{result:?}"
+    );
+    assert_eq!(made.len(), 1, "a sandbox that is half made has to be known");
+    assert!((5..7).contains(&begun.elapsed().as_secs()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_must_not_come_out_reachable() {
+    let (result, ..) = make(|asked| asked.is("POST", "services").then(|| stored(asked))).await;
+    let Err(Problem::Stopped(stop)) = result else {
+        panic!("{result:?}")
+    };
+    assert!(
+        stop.message.contains("fence not installed") && stop.message.contains("LoadBalancer"),
+        "{stop:?}"
+    );
+    let (result, ..) = make(|asked| asked.is("POST", "services").then(|| forbidden(BY_FENCE))).await;
+    assert_eq!(result, Ok(Neutraliser::Refusal));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_refusals_of_the_first_moments_are_waited_out() {
+    for (message, early) in [
+        (BY_RBAC, true),
+        (
+            "pods \"x\" is forbidden: error looking up service account a/default: serviceaccount \"default\" not found",
+            true,
+        ),
+        (
+            "pods \"x\" is forbidden: status unknown for quota: kymaros-quota, resources: requests.cpu",
+            true,
+        ),
+        ("pods \"x\" is forbidden: exceeded quota: kymaros-quota", false),
+        ("pods \"x\" is forbidden: violates PodSecurity", false),
+        (BY_FENCE, false),
+    ] {
+        let (cluster, _) = cluster(move |_| forbidden(message));
+        let error = cluster.all::<Namespace>().get("x").await.unwrap_err();
+        assert_eq!(passes_soon(&error), early, "{message}");
+    }
+}
+
+/// A cluster whose pods reach what `reaches` says, given the policies' presence; its probe pods end at once.
+fn nodes(reaches: fn(bool, &str) -> bool) -> (Cluster, Log) {
+    let mut pods: BTreeMap<String, Value> = BTreeMap::new();
+    let mut policies = 0;
+    cluster(move |asked| {
+        if asked.is("POST", "networkpolicies") {
+            policies += 1;
+        }
+        if asked.is("POST", "/pods") {
+            let args: Vec<String> =
+                serde_json::from_value(asked.body["spec"]["containers"][0]["args"].clone()).unwrap();
+            let state = match Probe::from_args(&args[1..]).unwrap() {
+                Probe::Serve { .. } => json!({"running": {}}),
+                Probe::Dial(dial) => {
+                    let message =
+                        serde_json::to_string(&measured(&dial, |target| reaches(policies == 4, target))).unwrap();
+                    json!({"terminated": {"exitCode": 0, "message": message}})
+                }
+            };
+            let mut pod = asked.body.clone();
+            pod["metadata"]["uid"] = json!("uid-1");
+            pod["status"] = json!({"podIP": "10.244.0.9", "containerStatuses": [
+                {"name": "probe", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": state},
+            ]});
+            let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
+            pods.insert(name, pod.clone());
+            return Reply::json(&pod);
+        }
+        if asked.is_watch() {
+            return Reply::quiet();
+        }
+        let named: Vec<Value> = pods
+            .iter()
+            .filter(|(name, _)| asked.path.contains(*name))
+            .map(|(_, pod)| pod.clone())
+            .collect();
+        match asked.method.as_str() {
+            "GET" if asked.path.contains("fieldSelector") => Reply::list(&named),
+            "GET" => named
+                .first()
+                .map_or_else(|| Reply::status(404, "NotFound", "no such pod"), Reply::json),
+            _ => stored(asked),
+        }
+    })
+}
+
+fn measured(dial: &Dial, reaches: impl Fn(&str) -> bool) -> Outcome {
+    let addresses = dial.forbidden.iter().chain(&dial.needed).map(ToString::to_string);
+    let (reached, failed): (Vec<_>, Vec<_>) = addresses
+        .chain(dial.names.iter().cloned())
+        .partition(|target| reaches(target));
+    Outcome {
+        reached: reached.into_iter().map(|target| (target, 7)).collect(),
+        failed: failed
+            .into_iter()
+            .map(|target| (target, "no answer".to_owned()))
+            .collect(),
+        elapsed_ms: 1_000,
+    }
+}
+
+/// The peer and the cluster's own name, which have to work at all times.
+fn is_inside(target: &str) -> bool {
+    target.starts_with("10.244.0.9:") || target.starts_with("kubernetes.default.svc.")
+}
+
+async fn prove(nodes: (Cluster, Log), proof: IsolationProof) -> (Isolation, Result<Isolation, Stop>, Vec<String>) {
+    let (cluster, log) = nodes;
+    let (runner, owner) = (runner(), owner());
+    let settings = Sandbox {
+        isolation_proof: proof,
+        ..Sandbox::default()
+    };
+    let sandboxes = [SandboxFacts {
+        source: "shop".to_owned(),
+        name: SANDBOX.to_owned(),
+        uid: "uid-1".to_owned(),
+    }];
+    let mut isolation = Isolation::default();
+    let result = Fence::new(&cluster, &runner, &owner, &settings)
+        .prove_isolation(&sandboxes, &mut isolation)
+        .await;
+    let watched = match result {
+        Ok(watch) => Ok(watch.await),
+        Err(stop) => Err(stop),
+    };
+    let log = log.lock().unwrap();
+    let writes = log.iter().filter(|line| !line.starts_with("GET"));
+    let writes = writes.map(|line| {
+        let (verb, path) = line.split_once(' ').unwrap();
+        format!("{verb} {}", path.split('?').next().unwrap().rsplit('/').next().unwrap())
+    });
+    (isolation, watched, writes.collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn isolation_is_proved_by_reaching_first_and_not_afterwards() {
+    let enforced = nodes(|policed, target| !policed || is_inside(target));
+    let begun = Instant::now();
+    let (isolation, watched, writes) = prove(enforced, IsolationProof::Required).await;
+    assert_eq!((isolation, watched), (Isolation::Proved, Ok(Isolation::Proved)));
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "the runner adds nothing of its own: {:?}",
+        begun.elapsed()
+    );
+    let expected = [
+        ["POST pods"; 2].as_slice(),
+        &["POST networkpolicies"; 4],
+        &["POST pods"; 2],
+    ]
+    .concat();
+    assert_eq!(writes[..8], expected);
+    let mut removed = writes[8..].to_vec();
+    removed.sort();
+    assert_eq!(
+        removed,
+        ["open", "peer", "shut", "watch"].map(|name| format!("DELETE kymaros-probe-{name}"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_flaw_has_its_reason_and_stops_where_proof_is_required() {
+    type Reaches = fn(bool, &str) -> bool;
+    let cases: [(Reaches, &str, Reason, &str); 5] = [
+        (
+            |_, _| true,
+            "Breached",
+            Reason::IsolationNotEnforced,
+            "does not enforce network policies",
+        ),
+        (
+            |policed, target| !policed || is_inside(target) || target.ends_with(":443"),
+            "Breached",
+            Reason::IsolationNotEnforced,
+            "the API server",
+        ),
+        (
+            |_, target| is_inside(target),
+            "NotTested",
+            Reason::IsolationNotEnforced,
+            "could not be tested",
+        ),
+        (
+            |policed, target| !policed || target.starts_with("10.244"),
+            "NotTested",
+            Reason::SandboxDenied,
+            "set sandbox.dns",
+        ),
+        (
+            |policed, target| !policed || target.starts_with("kubernetes"),
+            "NotTested",
+            Reason::SandboxDenied,
+            "reach each other",
+        ),
+    ];
+    for (reaches, kind, reason, words) in cases {
+        let (isolation, watched, writes) = prove(nodes(reaches), IsolationProof::Required).await;
+        assert!(format!("{isolation:?}").starts_with(kind), "{isolation:?}");
+        let stop = watched.unwrap_err();
+        assert!(stop.reason == reason && stop.message.contains(words), "{stop:?}");
+        assert_eq!(
+            writes.iter().filter(|write| *write == "POST networkpolicies").count(),
+            4,
+            "policies in any case"
+        );
+
+        let (isolation, watched, _) = prove(nodes(reaches), IsolationProof::Report).await;
+        assert!(format!("{isolation:?}").starts_with(kind), "{isolation:?}");
+        assert_eq!(watched, Ok(Isolation::NotReached), "there is nothing left to watch");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_cannot_run_is_the_sandboxs_fault() {
+    let (cluster, log) = cluster(|asked| {
+        if asked.is("POST", "/pods") {
+            return forbidden("pods \"kymaros-probe-open\" is forbidden: violates PodSecurity");
+        }
+        stored(asked)
+    });
+    let (isolation, watched, _) = prove((cluster, log), IsolationProof::Required).await;
+    assert!(matches!(isolation, Isolation::NotTested(_)));
+    assert_eq!(watched.unwrap_err().reason, Reason::SandboxDenied);
+}
