@@ -34,14 +34,14 @@ pub fn policies(sandbox: &str, owner: &Owner, settings: &Sandbox, runner_namespa
         (
             "kymaros-deny-all",
             NetworkPolicySpec {
-                policy_types: types(&[INGRESS, EGRESS]),
+                policy_types: Some(types(&[INGRESS, EGRESS])),
                 ..NetworkPolicySpec::default()
             },
         ),
         (
             "kymaros-neighbours",
             NetworkPolicySpec {
-                policy_types: types(&[INGRESS, EGRESS]),
+                policy_types: Some(types(&[INGRESS, EGRESS])),
                 ingress: Some(vec![from(neighbours.clone())]),
                 egress: Some(vec![to(neighbours, None)]),
                 ..NetworkPolicySpec::default()
@@ -50,7 +50,7 @@ pub fn policies(sandbox: &str, owner: &Owner, settings: &Sandbox, runner_namespa
         (
             "kymaros-dns",
             NetworkPolicySpec {
-                policy_types: types(&[EGRESS]),
+                policy_types: Some(types(&[EGRESS])),
                 egress: Some(vec![to(dns_peers(&settings.dns), Some(dns_ports(&settings.dns)))]),
                 ..NetworkPolicySpec::default()
             },
@@ -58,7 +58,7 @@ pub fn policies(sandbox: &str, owner: &Owner, settings: &Sandbox, runner_namespa
         (
             "kymaros-runner",
             NetworkPolicySpec {
-                policy_types: types(&[INGRESS]),
+                policy_types: Some(types(&[INGRESS])),
                 ingress: Some(vec![from(runner)]),
                 ..NetworkPolicySpec::default()
             },
@@ -127,8 +127,8 @@ fn labels<const N: usize>(pairs: [(&str, &str); N]) -> LabelSelector {
     }
 }
 
-fn types(directions: &[&str]) -> Option<Vec<String>> {
-    Some(directions.iter().map(|&d| d.to_owned()).collect())
+fn types(directions: &[&str]) -> Vec<String> {
+    directions.iter().map(|&direction| direction.to_owned()).collect()
 }
 
 fn from(peers: Vec<NetworkPolicyPeer>) -> NetworkPolicyIngressRule {

@@ -63,7 +63,8 @@ type Reasons = BTreeMap<String, String>;
 /// Removes everything that `run` has made, as far as that can be done until `deadline`, and says what is left.
 pub async fn clean_up(cluster: &Cluster, run: &RunRef, deadline: Instant) -> CleanUp {
     tracing::info!(run = run.run_id, sandboxes = run.sandboxes.len(), "cleaning up");
-    if let Err(why) = provider::wait_for_rest(cluster, run, deadline).await {
+    // Boxed, here and below: a step's state is large, and is needed only while it runs.
+    if let Err(why) = Box::pin(provider::wait_for_rest(cluster, run, deadline)).await {
         tracing::warn!(
             run = run.run_id,
             why,
@@ -79,11 +80,11 @@ pub async fn clean_up(cluster: &Cluster, run: &RunRef, deadline: Instant) -> Cle
         };
     }
     let mut reasons = Reasons::new();
-    let own_volumes = sandboxes::remove(cluster, run, deadline, &mut reasons).await;
-    sandboxes::wait_for_volumes(cluster, &own_volumes, deadline, &mut reasons).await;
-    provider::remove(cluster, run, deadline, &mut reasons).await;
-    snapshot::remove(cluster, run, deadline, &mut reasons).await;
-    let left = audit(cluster, run).await;
+    let own_volumes = Box::pin(sandboxes::remove(cluster, run, deadline, &mut reasons)).await;
+    Box::pin(sandboxes::wait_for_volumes(cluster, &own_volumes, deadline, &mut reasons)).await;
+    Box::pin(provider::remove(cluster, run, deadline, &mut reasons)).await;
+    Box::pin(snapshot::remove(cluster, run, deadline, &mut reasons)).await;
+    let left = Box::pin(audit(cluster, run)).await;
     for (object, why) in &reasons {
         tracing::debug!(object, why, "clean-up");
     }

@@ -144,6 +144,7 @@ pub(super) fn group<'a>(
 
 #[cfg(test)]
 mod tests {
+    use serde::Serialize;
     use serde_json::json;
 
     use super::*;
@@ -157,7 +158,7 @@ mod tests {
         }
     }
 
-    fn namespace(name: &str, labels: serde_json::Value, annotations: serde_json::Value) -> Namespace {
+    fn namespace(name: &str, labels: impl Serialize, annotations: impl Serialize) -> Namespace {
         serde_json::from_value(json!({
             "metadata": {"name": name, "uid": "u-1", "labels": labels, "annotations": annotations},
         }))

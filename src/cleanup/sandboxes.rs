@@ -140,10 +140,10 @@ async fn remove_one(cluster: &Cluster, run: &RunRef, name: &str, uid: Option<&st
     let Some(uid) = namespace.metadata.uid.clone() else {
         return Some("not deleted, because it has no UID".to_owned());
     };
-    if namespace.metadata.deletion_timestamp.is_none() {
-        if let Err(error) = namespaces.delete(name, &uid).await {
-            return Some(error.to_string());
-        }
+    if namespace.metadata.deletion_timestamp.is_none()
+        && let Err(error) = namespaces.delete(name, &uid).await
+    {
+        return Some(error.to_string());
     }
     let gone = |seen: Option<&Namespace>| seen.and_then(ResourceExt::uid).as_deref() != Some(&uid);
     match namespaces.wait_for(name, limit, gone).await {

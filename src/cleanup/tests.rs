@@ -267,7 +267,7 @@ fn serve(store: Store) -> (Cluster, Log, Arc<Mutex<Store>>) {
 }
 
 fn in_one_minute() -> Instant {
-    Instant::now() + Duration::from_secs(60)
+    Instant::now() + Duration::from_mins(1)
 }
 
 /// The writes, in their order, without what stands before the last part of a path.

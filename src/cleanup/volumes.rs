@@ -127,13 +127,14 @@ fn storage(volume: &PersistentVolume) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde::Serialize;
     use serde_json::json;
 
     use super::*;
 
     const SANDBOX: &str = "shop-kymaros-abc123";
 
-    fn volume(namespace: &str, uid: Option<&str>, policy: &str, storage: Value) -> PersistentVolume {
+    fn volume(namespace: &str, uid: Option<&str>, policy: &str, storage: impl Serialize) -> PersistentVolume {
         let mut spec = json!({
             "accessModes": ["ReadWriteOnce"],
             "capacity": {"storage": "1Gi"},
@@ -143,6 +144,7 @@ mod tests {
         if let Some(uid) = uid {
             spec["claimRef"]["uid"] = json!(uid);
         }
+        let storage = serde_json::to_value(storage).unwrap();
         for (key, value) in storage.as_object().unwrap() {
             spec[key] = value.clone();
         }

@@ -31,7 +31,7 @@ const WATCHED: Duration = Duration::from_secs(5);
 /// How long a probe tries what it should reach. A new pod's network takes a moment.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a probe pod may take to start: its image may have to be pulled.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// The peer, the pod before the policies, the one after, and the one that watches on.
 const PEER: &str = "kymaros-probe-peer";
@@ -52,7 +52,7 @@ pub(super) struct Proof {
 /// it leaves the pods to the sandbox's end.
 #[derive(Debug)]
 pub struct IsolationWatch {
-    task: Option<JoinHandle<Isolation>>,
+    task: Option<AbortOnDrop<Isolation>>,
 }
 
 impl Future for IsolationWatch {
@@ -62,18 +62,10 @@ impl Future for IsolationWatch {
         let Some(task) = &mut self.task else {
             return Poll::Ready(Isolation::NotReached);
         };
-        Pin::new(task).poll(context).map(|ended| match ended {
+        Pin::new(&mut task.0).poll(context).map(|ended| match ended {
             Ok(isolation) => isolation,
             Err(error) => Isolation::NotTested(format!("isolation was not watched beside the restore: {error}")),
         })
-    }
-}
-
-impl Drop for IsolationWatch {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
     }
 }
 
@@ -92,7 +84,8 @@ pub(super) async fn prove(fence: &Fence<'_>, sandboxes: &[SandboxFacts]) -> Proo
         cluster: fence.cluster,
         sandboxes,
     };
-    let (policed, result) = attempt(&site).await;
+    let mut policed = false;
+    let result = Box::pin(attempt(&site, &mut policed)).await;
     // Whatever became of the proof: nothing may be restored into a sandbox without policies.
     if !policed && let Err(error) = make_policies(&site).await {
         return Proof {
@@ -168,37 +161,32 @@ fn untested(text: String) -> Failure {
     Failure::Flaw(Flaw::Untested(text))
 }
 
-/// Both halves. Says too whether the policies were made.
-async fn attempt(site: &Site<'_>) -> (bool, Result<Outside, Failure>) {
+/// Both halves; `policed` becomes true with the policies.
+async fn attempt(site: &Site<'_>, policed: &mut bool) -> Result<Outside, Failure> {
     // Kept to the end of the second half: what is not there cannot be reached, policies or not.
-    let (listener, outside) = match outside_of(site).await {
-        Ok(found) => found,
-        Err(failure) => return (false, Err(failure)),
-    };
-    let accepting = tokio::spawn(accept_all(listener));
-    let open = join_all(
-        site.sandboxes
-            .iter()
-            .map(|sandbox| open_half(site, &sandbox.name, &outside)),
-    )
-    .await;
-    let peers: Result<Vec<IpAddr>, Failure> = open.into_iter().collect();
-    let outcome = match peers {
-        Err(failure) => (false, Err(failure)),
-        Ok(peers) => match make_policies(site).await {
-            Err(error) => (false, Err(error.into())),
-            Ok(()) => {
-                let halves = site
-                    .sandboxes
-                    .iter()
-                    .zip(peers)
-                    .map(|(sandbox, peer)| shut_half(site, &sandbox.name, &outside, peer));
-                (true, worst(join_all(halves).await).map(|()| outside))
-            }
-        },
-    };
-    accepting.abort();
-    outcome
+    let (listener, outside) = outside_of(site).await?;
+    let _accepting = AbortOnDrop(tokio::spawn(accept_all(listener)));
+    let open = site.sandboxes.iter().map(|sandbox| open_half(site, &sandbox.name, &outside));
+    let peers = join_all(open).await.into_iter().collect::<Result<Vec<IpAddr>, Failure>>()?;
+    make_policies(site).await?;
+    *policed = true;
+    let shut = site
+        .sandboxes
+        .iter()
+        .zip(peers)
+        .map(|(sandbox, peer)| shut_half(site, &sandbox.name, &outside, peer));
+    worst(join_all(shut).await)?;
+    Ok(outside)
+}
+
+/// A task that ends with whoever started it.
+#[derive(Debug)]
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The gravest of several outcomes: a breach in one sandbox is not made good by a fault in another.
@@ -412,5 +400,7 @@ fn watch_on(site: &Site<'_>, outside: Outside) -> IsolationWatch {
             }
         }
     });
-    IsolationWatch { task: Some(task) }
+    IsolationWatch {
+        task: Some(AbortOnDrop(task)),
+    }
 }

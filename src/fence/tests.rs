@@ -286,11 +286,11 @@ fn nodes(reaches: fn(bool, &str) -> bool) -> (Cluster, Log) {
     })
 }
 
-fn measured(dial: &Dial, reaches: impl Fn(&str) -> bool) -> Outcome {
+fn measured(dial: &Dial, works: impl Fn(&str) -> bool) -> Outcome {
     let addresses = dial.forbidden.iter().chain(&dial.needed).map(ToString::to_string);
     let (reached, failed): (Vec<_>, Vec<_>) = addresses
         .chain(dial.names.iter().cloned())
-        .partition(|target| reaches(target));
+        .partition(|target| works(target));
     Outcome {
         reached: reached.into_iter().map(|target| (target, 7)).collect(),
         failed: failed

@@ -61,28 +61,21 @@ pub(super) async fn measure(dial: &Dial, nameservers: &[SocketAddr]) -> Outcome 
         else {
             break;
         };
-        match result {
-            Err(error) => {
-                if !outcome.reached.contains_key(&target) {
-                    outcome.failed.insert(target, error);
-                }
+        if let Err(error) = result {
+            if !outcome.reached.contains_key(&target) {
+                outcome.failed.insert(target, error);
             }
-            Ok(()) => {
-                outcome.failed.remove(&target);
-                outcome.reached.insert(target, millis(start.elapsed()));
-                if forbidden {
-                    break;
-                }
-                open -= 1;
-                if open == 0 {
-                    let settled = if dial.forbidden.is_empty() {
-                        Duration::ZERO
-                    } else {
-                        SETTLE
-                    };
-                    end = (start + dial.at_least).max(Instant::now() + settled).min(last);
-                }
-            }
+            continue;
+        }
+        outcome.failed.remove(&target);
+        outcome.reached.insert(target, millis(start.elapsed()));
+        if forbidden {
+            break;
+        }
+        open -= 1;
+        if open == 0 {
+            let settled = if dial.forbidden.is_empty() { Duration::ZERO } else { SETTLE };
+            end = (start + dial.at_least).max(Instant::now() + settled).min(last);
         }
     }
     complete(&mut outcome.failed, &outcome.reached, dial);
