@@ -289,6 +289,17 @@ fn the_sandbox_role_is_made_of_parts_without_any_read_of_secrets() {
 }
 
 #[test]
+fn the_lists_to_extend_come_first() {
+    let policy = read(&root().join("manifests/fence/networkpolicies.yaml")).remove(0);
+    let names = ["egressCidrs", "dnsNamespaces", "dnsCidrs"];
+    for (index, name) in names.into_iter().enumerate() {
+        // Installations patch them by their place, and the refusal tells their names.
+        assert_eq!(text(&policy, &format!("/spec/variables/{index}/name")), name);
+    }
+    assert!(policy.to_string().contains("add it to egressCidrs or dnsCidrs"));
+}
+
+#[test]
 fn what_the_fence_holds_is_left_out_of_restores() {
     let policy = read(&root().join("manifests/fence/foreign-kinds.yaml")).remove(0);
     let variable = |name: &str| {

@@ -18,4 +18,5 @@ mod provider_side;
 mod refused;
 mod rights;
 mod runner;
+mod second_wall;
 mod storage;

@@ -129,6 +129,11 @@ pub(crate) fn apply_object(object: &serde_json::Value) {
     apply(&["-f", "-"], Some(&object.to_string()));
 }
 
+/// Applies several objects.
+pub(crate) fn apply_text(objects: &str) {
+    apply(&["-f", "-"], Some(objects));
+}
+
 fn apply(what: &[&str], stdin: Option<&str>) {
     let args: Vec<&str> = [
         "apply",
