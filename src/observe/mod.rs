@@ -16,6 +16,7 @@ mod desired;
 mod hardcoded;
 mod incidents;
 mod inventory;
+mod pod;
 mod presence;
 mod refusal;
 mod scan;
@@ -38,6 +39,7 @@ mod test_objects;
 mod window_tests;
 
 pub use inventory::{inventory, recheck};
+pub(crate) use pod::{PodState, Warning, Warnings};
 pub use scan::hardcoded_names;
 pub use startup::{Startup, StartupOptions};
 pub use state::{Blindness, Settled};
