@@ -8,6 +8,7 @@
 
 pub mod api;
 pub mod build;
+pub mod checks;
 pub mod cleanup;
 pub mod clock;
 pub mod cluster;

@@ -49,6 +49,8 @@ pub mod label {
     pub const RETAIN: &str = "kymaros.io/retain";
     /// On the runner's own short pods in a sandbox: which probe it is.
     pub const PROBE: &str = "kymaros.io/probe";
+    /// On a `ClusterRole`, with the value `true`: its rules become part of what the runner may do in a sandbox.
+    pub const AGGREGATE_TO_SANDBOX: &str = "kymaros.io/aggregate-to-sandbox";
     /// Velero leaves objects with this label out of its backups.
     pub const VELERO_EXCLUDE: &str = "velero.io/exclude-from-backup";
     /// Pod Security level that is enforced in a namespace.

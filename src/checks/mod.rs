@@ -1,0 +1,181 @@
+//! The checks of a `HealthCheckPolicy`, and the dependencies outside the sandbox.
+//!
+//! Each type of check has a file: a pure part that knows what to expect and judges what came back, and a thin part that
+//! looks. What is found goes to [`CheckFact`]s; whether that is good enough is for `judge` to say.
+
+pub mod dependencies;
+mod dial;
+mod exec;
+mod http;
+mod http_get;
+mod locate;
+mod pod_status;
+mod pods;
+mod resource_exists;
+mod service;
+mod tcp_socket;
+mod text;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use regex::bytes::{Regex, RegexBuilder};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::api::{self, Check, CheckType};
+use crate::cluster::Cluster;
+use crate::facts::{CheckFact, SandboxFacts, Status};
+use service::Trouble;
+
+/// Between two attempts of a check.
+const PAUSE: Duration = Duration::from_secs(2);
+/// Largest compiled regular expression. Nested repetitions grow without bound, and the runner is a small pod.
+const REGEX: usize = 1 << 20;
+
+/// What a check came to: its message either way.
+type Verdict = Result<String, String>;
+
+/// Where the checks of a run look.
+pub struct Context<'a> {
+    cluster: &'a Cluster,
+    sandboxes: &'a [SandboxFacts],
+    /// What the running check is at, told when its time is up.
+    last: Mutex<Option<String>>,
+}
+
+impl<'a> Context<'a> {
+    /// Checks look into these sandboxes.
+    pub fn new(cluster: &'a Cluster, sandboxes: &'a [SandboxFacts]) -> Self {
+        Self {
+            cluster,
+            sandboxes,
+            last: Mutex::new(None),
+        }
+    }
+
+    /// Notes what the running check is at.
+    fn note(&self, words: Option<String>) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = words;
+    }
+
+    /// What was noted last.
+    fn noted(&self) -> Option<String> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Runs the checks in order, one at a time, all of them within `timeout`. Each finished check is pushed to `done` at once, so
+/// that what ran survives when this future is dropped.
+pub async fn run_all(context: &Context<'_>, checks: &[Check], timeout: Duration, done: &mut Vec<CheckFact>) {
+    let deadline = Instant::now() + timeout;
+    let mut skip: Option<String> = None;
+    for check in checks {
+        if skip.is_none() && Instant::now() >= deadline {
+            skip = Some("Skipped: healthChecks.timeout reached".to_owned());
+        }
+        let fact = match &skip {
+            Some(reason) => skipped(check, reason),
+            None => run_one(context, check, timeout, deadline).await,
+        };
+        tracing::info!(check = fact.name, status = ?fact.status, message = fact.message, "check finished");
+        if fact.status == Status::Fail && check.is_critical() {
+            skip = Some(format!("Skipped: {} failed, downstream checks aborted", check.name));
+        }
+        done.push(fact);
+    }
+}
+
+/// A check that does not run, and why.
+fn skipped(check: &Check, reason: &str) -> CheckFact {
+    CheckFact {
+        name: check.name.clone(),
+        status: Status::Skip,
+        duration: Duration::ZERO,
+        message: reason.to_owned(),
+    }
+}
+
+/// Runs one check to its end or to the deadline of all.
+async fn run_one(context: &Context<'_>, check: &Check, timeout: Duration, deadline: Instant) -> CheckFact {
+    context.note(None);
+    let started = Instant::now();
+    let verdict = timeout_at(deadline, probe(context, check)).await.unwrap_or_else(|_| {
+        let last = context.noted().map(|words| format!(": {words}")).unwrap_or_default();
+        Err(format!(
+            "stopped, healthChecks.timeout of {} reached{last}",
+            api::Duration(timeout)
+        ))
+    });
+    let (status, message) = match verdict {
+        Ok(message) => (Status::Pass, message),
+        Err(message) => (Status::Fail, message),
+    };
+    CheckFact {
+        name: check.name.clone(),
+        status,
+        duration: started.elapsed(),
+        message,
+    }
+}
+
+/// Runs a check by its type.
+async fn probe(context: &Context<'_>, check: &Check) -> Verdict {
+    let missing = || Err(format!("the block {} is missing", check.type_));
+    match check.type_ {
+        CheckType::PodStatus => match &check.pod_status {
+            Some(spec) => pod_status::run(context, check, spec).await,
+            None => missing(),
+        },
+        CheckType::HttpGet => match &check.http_get {
+            Some(spec) => http_get::run(context, check, spec).await,
+            None => missing(),
+        },
+        CheckType::TcpSocket => match &check.tcp_socket {
+            Some(spec) => tcp_socket::run(context, check, spec).await,
+            None => missing(),
+        },
+        CheckType::Exec => match &check.exec {
+            Some(spec) => exec::run(context, check, spec).await,
+            None => missing(),
+        },
+        CheckType::ResourceExists => match &check.resource_exists {
+            Some(spec) => resource_exists::run(context, check, spec).await,
+            None => missing(),
+        },
+    }
+}
+
+/// Makes an attempt, and up to `retries` more while trying again may help.
+async fn retry(context: &Context<'_>, retries: u32, attempt: impl AsyncFn() -> Result<String, Trouble>) -> Verdict {
+    let mut made = 0_u32;
+    loop {
+        made += 1;
+        let trouble = match attempt().await {
+            Ok(message) => return Ok(message),
+            Err(trouble) => trouble,
+        };
+        match trouble {
+            Trouble::Passing(message) if made <= retries => {
+                context.note(Some(message));
+                sleep(PAUSE).await;
+            }
+            Trouble::Passing(message) if made > 1 => return Err(format!("{message} ({made} attempts)")),
+            Trouble::Passing(message) | Trouble::Lasting(message) => return Err(message),
+        }
+    }
+}
+
+/// Compiles the regular expression of `field`.
+fn pattern(field: &str, regex: &str) -> Result<Regex, String> {
+    RegexBuilder::new(regex)
+        .size_limit(REGEX)
+        .build()
+        .map_err(|error| format!("{field} is no regular expression that can be used: {error}"))
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "json! makes values, and a table of them reads better so"
+)]
+mod tests;
