@@ -23,6 +23,7 @@ pub mod plan;
 pub mod probe;
 pub mod report;
 pub mod retention;
+pub mod run;
 pub mod settings;
 pub mod sweep;
 pub mod velero;

@@ -216,6 +216,24 @@ impl Velero {
         self.cluster.namespaced(&self.namespace).watch(&of_restore(restore_uid))
     }
 
+    /// The file-system volumes of a restore.
+    pub async fn pod_volumes(&self, restore_uid: &str) -> Result<Vec<PodVolumeRestore>, Error> {
+        self.cluster
+            .namespaced(&self.namespace)
+            .list(&of_restore(restore_uid))
+            .await
+    }
+
+    /// The moved snapshots of a restore.
+    pub async fn data_downloads(&self, restore_uid: &str) -> Result<Vec<DataDownload>, Error> {
+        none_if_unknown(
+            self.cluster
+                .namespaced(&self.namespace)
+                .list(&of_restore(restore_uid))
+                .await,
+        )
+    }
+
     /// The volumes of a restore that are still being written, by name. A Restore that ended does not mean that they did.
     pub async fn writing(&self, restore_uid: &str) -> Result<Vec<String>, Error> {
         let query = of_restore(restore_uid);

@@ -32,11 +32,11 @@ const BACK_OFF: &str = "CrashLoopBackOff";
 
 /// Why something is not ready.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Cause {
+pub(crate) struct Cause {
     /// For a person; does not name the pod.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// Waiting longer cannot help.
-    pub(super) certain: bool,
+    pub(crate) certain: bool,
     /// Whose fault it is.
     pub(super) fault: Fault,
 }
@@ -63,7 +63,7 @@ impl Cause {
 }
 
 /// Why this pod is not ready.
-pub(super) fn of_pod(pod: &PodSeen, incidents: &Incidents) -> Cause {
+pub(crate) fn of_pod(pod: &PodSeen, incidents: &Incidents) -> Cause {
     if pod.is_finished() {
         return ended(pod);
     }

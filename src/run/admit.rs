@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::api::{self, HealthCheckPolicy, RestoreTest};
-use crate::cleanup::{self, RunRef};
+use crate::api::{HealthCheckPolicy, RestoreTest};
+use crate::cleanup;
 use crate::clock;
 use crate::cluster::{Cluster, Error};
 use crate::facts::{BackupFacts, Facts, PreviousReport, Reason, RestoreFacts, SandboxFacts, Stop};
@@ -22,22 +22,22 @@ use crate::settings::Settings;
 const TURN_WAIT: Duration = Duration::from_hours(24);
 
 /// A run that may begin.
-pub struct Admitted {
+pub(super) struct Admitted {
     /// The test, read once.
-    pub test: RestoreTest,
+    pub(super) test: RestoreTest,
     /// Who we are.
-    pub holder: Holder,
+    pub(super) holder: Holder,
     /// The Lease of the test.
-    pub lease: Held,
+    pub(super) lease: Held,
     /// The namespace of our pod.
     pod_namespace: String,
     /// The last conclusive report.
-    pub previous: Option<PreviousReport>,
+    pub(super) previous: Option<PreviousReport>,
 }
 
 impl Admitted {
     /// Writes notes into the Lease.
-    pub async fn note(&self, notes: Annotations) -> Result<(), Stop> {
+    pub(super) async fn note(&self, notes: Annotations) -> Result<(), Stop> {
         if self.lease.annotate(notes).await {
             Ok(())
         } else {
@@ -46,7 +46,7 @@ impl Admitted {
     }
 
     /// Takes this drill's turn on a provider.
-    pub async fn turn(&self, cluster: &Cluster, namespace: &str, name: &str) -> Result<Held, Stop> {
+    pub(super) async fn turn(&self, cluster: &Cluster, namespace: &str, name: &str) -> Result<Held, Stop> {
         let request = lease::Request {
             namespace,
             name,
@@ -57,18 +57,21 @@ impl Admitted {
         };
         match lease::ask(cluster, &request).await.map_err(super::api)? {
             Asked::Held(held, _) => Ok(held),
-            Asked::Busy(holder) => Err(Stop::new(Reason::QueueTimeout, format!("another drill ({holder}) kept its turn on the provider"))),
+            Asked::Busy(holder) => Err(Stop::new(
+                Reason::QueueTimeout,
+                format!("another drill ({holder}) kept its turn on the provider"),
+            )),
         }
     }
 }
 
 /// Randomness for names and choices.
-pub fn random() -> Result<u64, Stop> {
+pub(super) fn random() -> Result<u64, Stop> {
     getrandom::u64().map_err(|error| Stop::new(Reason::SandboxDenied, format!("no randomness: {error}")))
 }
 
 /// Reads the test, takes its Lease, and tidies up after a dead run. The error is the exit code of a run that may not begin.
-pub async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admitted, Exit> {
+pub(super) async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admitted, Exit> {
     let namespace = &settings.pod.namespace;
     let name = &settings.test;
     let unknown = TestRef {
@@ -80,7 +83,9 @@ pub async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admitted, E
     let test: RestoreTest = match cluster.namespaced(namespace).get_opt(name).await {
         Ok(Some(test)) => test,
         Ok(None) => {
-            let note = format!("there is no RestoreTest {name:?} in namespace {namespace}; RESTORE_TEST_NAME names one in the runner's own namespace");
+            let note = format!(
+                "there is no RestoreTest {name:?} in namespace {namespace}; RESTORE_TEST_NAME names one in the runner's own namespace"
+            );
             tracing::error!("{note}");
             warn(cluster, &unknown, "UnknownRestoreTest", &note).await;
             return Err(Exit::Usage);
@@ -103,7 +108,10 @@ pub async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admitted, E
     let notes = [
         (annotation::RUN, holder.run_id.clone()),
         (annotation::RUN_STARTED, clock::now().to_rfc3339()),
-        (annotation::PROVIDER_NAMESPACE, test.spec.backup_source.provider_namespace.clone()),
+        (
+            annotation::PROVIDER_NAMESPACE,
+            test.spec.backup_source.provider_namespace.clone(),
+        ),
     ];
     let request = lease::Request {
         namespace,
@@ -116,7 +124,9 @@ pub async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admitted, E
     let (lease, abandoned) = match lease::ask(cluster, &request).await {
         Ok(Asked::Held(lease, abandoned)) => (lease, abandoned),
         Ok(Asked::Busy(other)) => {
-            let note = format!("another run of this test ({other}) was still going on after LEASE_WAIT; this one tested nothing");
+            let note = format!(
+                "another run of this test ({other}) was still going on after LEASE_WAIT; this one tested nothing"
+            );
             tracing::warn!("{note}");
             warn(cluster, &test_ref, "Busy", &note).await;
             return Err(Exit::Unavailable);
@@ -134,7 +144,7 @@ pub async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admitted, E
     if let Some(abandoned) = &abandoned {
         complete(cluster, &test, &test_ref, abandoned, &reports).await;
     }
-    tidy(cluster, settings, &test_ref, &holder.run_id).await;
+    tidy(cluster, settings, &test, &holder.run_id).await;
     if let Err(error) = report::test_is_running(cluster, &test_ref).await {
         tracing::warn!(%error, "the test's status cannot be written");
     }
@@ -148,29 +158,49 @@ pub async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admitted, E
 }
 
 /// The policy that the test names; `None` if it names none or there is none of that name.
-pub async fn policy(cluster: &Cluster, test: &RestoreTest) -> Result<Option<HealthCheckPolicy>, Error> {
-    let Some(name) = &test.spec.health_checks.policy_ref else { return Ok(None) };
+pub(super) async fn policy(cluster: &Cluster, test: &RestoreTest) -> Result<Option<HealthCheckPolicy>, Error> {
+    let Some(name) = &test.spec.health_checks.policy_ref else {
+        return Ok(None);
+    };
     let namespace = test.metadata.namespace.as_deref().unwrap_or_default();
     cluster.namespaced(namespace).get_opt(name).await
 }
 
 /// Best effort: an Event is a courtesy.
-pub async fn warn(cluster: &Cluster, test: &TestRef, reason: &str, note: &str) {
+pub(super) async fn warn(cluster: &Cluster, test: &TestRef, reason: &str, note: &str) {
     if let Err(error) = report::warn(cluster, test, reason, note, clock::now()).await {
         tracing::debug!(%error, "the Event could not be written");
     }
 }
 
 /// Writes the report that a dead run did not come to write.
-async fn complete(cluster: &Cluster, test: &RestoreTest, test_ref: &TestRef, abandoned: &Abandoned, reports: &[report::Brief]) {
+async fn complete(
+    cluster: &Cluster,
+    test: &RestoreTest,
+    test_ref: &TestRef,
+    abandoned: &Abandoned,
+    reports: &[report::Brief],
+) {
     let note = |key: &str| abandoned.annotations.get(key).cloned();
     let Some(run_id) = note(annotation::RUN) else { return };
-    if reports.iter().any(|r| r.run_id.as_deref() == Some(&run_id) && r.reference.finished) {
+    if reports
+        .iter()
+        .any(|r| r.run_id.as_deref() == Some(&run_id) && r.reference.finished)
+    {
         return;
     }
-    let time = |key: &str| note(key).and_then(|text| DateTime::parse_from_rfc3339(&text).ok()).map(|t| t.to_utc());
+    let time = |key: &str| {
+        note(key)
+            .and_then(|text| DateTime::parse_from_rfc3339(&text).ok())
+            .map(|t| t.to_utc())
+    };
     let now = clock::now();
-    let facts = interrupted(&run_id, &abandoned.annotations, time(annotation::RUN_STARTED).unwrap_or(now), time(annotation::STARTED_AT));
+    let facts = interrupted(
+        &run_id,
+        &abandoned.annotations,
+        time(annotation::RUN_STARTED).unwrap_or(now),
+        time(annotation::STARTED_AT),
+    );
     let brief = plan::brief_of_invalid(test, None);
     let verdict = judge::judge(&brief, &facts);
     let status = judge::status::status(&brief, &facts, &verdict, runner_info(None), now);
@@ -180,13 +210,21 @@ async fn complete(cluster: &Cluster, test: &RestoreTest, test_ref: &TestRef, aba
     }
 }
 
-fn interrupted(run_id: &str, notes: &Annotations, run_started: DateTime<Utc>, restore_created: Option<DateTime<Utc>>) -> Facts {
+fn interrupted(
+    run_id: &str,
+    notes: &Annotations,
+    run_started: DateTime<Utc>,
+    restore_created: Option<DateTime<Utc>>,
+) -> Facts {
     let sandboxes = notes.get(annotation::SANDBOXES).map(String::as_str).unwrap_or_default();
     let pairs = sandboxes.split(',').filter_map(|pair| pair.split_once('='));
     Facts {
         run_id: run_id.to_owned(),
         run_started,
-        stop: Some(Stop::new(Reason::Interrupted, "the runner died in mid-run, without a word; this report was completed by the next run")),
+        stop: Some(Stop::new(
+            Reason::Interrupted,
+            "the runner died in mid-run, without a word; this report was completed by the next run",
+        )),
         backup: notes.get(annotation::BACKUP).map(|name| BackupFacts {
             name: name.clone(),
             ..BackupFacts::default()
@@ -209,8 +247,10 @@ fn interrupted(run_id: &str, notes: &Annotations, run_started: DateTime<Utc>, re
 }
 
 /// Removes what dead runs of this test have left. Best effort: what stays is the sweep's.
-async fn tidy(cluster: &Cluster, settings: &Settings, test: &TestRef, run_id: &str) {
-    let left = match cleanup::find_leftovers(cluster, &test.name).await {
+async fn tidy(cluster: &Cluster, settings: &Settings, test: &RestoreTest, run_id: &str) {
+    let name = test.metadata.name.as_deref().unwrap_or_default();
+    let provider = &test.spec.backup_source.provider_namespace;
+    let left = match cleanup::find_leftovers(cluster, name, provider, run_id, clock::now()).await {
         Ok(left) => left,
         Err(error) => {
             tracing::warn!(%error, "what dead runs have left cannot be listed");
@@ -218,16 +258,19 @@ async fn tidy(cluster: &Cluster, settings: &Settings, test: &TestRef, run_id: &s
         }
     };
     let deadline = tokio::time::Instant::now() + settings.cleanup_timeout;
-    for dead in left.iter().filter(|run: &&RunRef| run.run_id != run_id) {
+    for dead in &left {
         tracing::info!(run = dead.run_id, "removing what a dead run has left");
         let outcome = cleanup::clean_up(cluster, dead, deadline).await;
         if !outcome.left.is_empty() {
-            tracing::warn!(run = dead.run_id, left = outcome.left.join("; "), "not all could be removed");
+            tracing::warn!(
+                run = dead.run_id,
+                left = outcome.left.join("; "),
+                "not all could be removed"
+            );
         }
     }
 }
 
-/// The dead run's times are the Lease's; a clock of another node may be ahead of ours.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,16 +279,22 @@ mod tests {
     fn the_report_of_a_dead_run_says_what_its_lease_said() {
         let notes = Annotations::from([
             (annotation::BACKUP.to_owned(), "shop-1".to_owned()),
-            (annotation::SANDBOXES.to_owned(), "shop=a-kymaros-abc123,infra=b-kymaros-abc123".to_owned()),
+            (
+                annotation::SANDBOXES.to_owned(),
+                "shop=a-kymaros-abc123,infra=b-kymaros-abc123".to_owned(),
+            ),
         ]);
         let at = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         let facts = interrupted("abc123", &notes, at, Some(at));
         let verdict = judge::judge(&judge_brief(), &facts);
-        assert_eq!((verdict.score, verdict.conclusive, verdict.reason.as_str()), (0, false, "Interrupted"));
+        assert_eq!(
+            (verdict.score, verdict.conclusive, verdict.reason.as_str()),
+            (0, false, "Interrupted")
+        );
         let status = judge::status::status(&judge_brief(), &facts, &verdict, runner_info(None), at);
         assert_eq!(status.backup.unwrap().name, "shop-1");
         assert_eq!(status.sandboxes, ["a-kymaros-abc123", "b-kymaros-abc123"]);
-        assert_eq!(status.started_at, Some(api::time::to_time(at)));
+        assert_eq!(status.started_at, Some(crate::api::time::to_time(at)));
         assert!(status.completed_at.is_some());
     }
 

@@ -7,8 +7,7 @@ use k8s_openapi::ByteString;
 use crate::clock;
 use crate::cluster::{DownloadError, Downloads, ProviderError, StoreTrust, Velero};
 use crate::facts::{BackupFacts, Reason, Stop};
-use crate::plan::select_backup::{self, Inventory, Point};
-use crate::plan::ValidTest;
+use crate::plan::{self, Inventory, Point, ValidTest};
 use crate::velero::{self, BackupStorageLocation, Contents, FileKind, Volumes};
 
 /// Backups whose lists are looked at before giving up. Each costs a request and a download.
@@ -16,33 +15,34 @@ const MOST_LISTS: usize = 50;
 
 /// The backup that is restored, and what it holds.
 #[derive(Debug)]
-pub struct Chosen {
+pub(super) struct Chosen {
     /// The backup.
-    pub point: Point,
+    pub(super) point: Point,
     /// As the report shows it.
-    pub facts: BackupFacts,
+    pub(super) facts: BackupFacts,
     /// Its objects, of the wanted namespaces.
-    pub contents: Contents,
+    pub(super) contents: Contents,
     /// Its volumes.
-    pub volumes: Volumes,
+    pub(super) volumes: Volumes,
     /// The way to its files and those of its restores.
-    pub downloads: Downloads,
+    pub(super) downloads: Downloads,
 }
 
 /// Chooses the backup. The error says why there is none, or why that cannot be known.
-pub async fn choose(velero: &Velero, test: &ValidTest, random: u64) -> Result<Chosen, Stop> {
+pub(super) async fn choose(velero: &Velero, test: &ValidTest, random: u64) -> Result<Chosen, Stop> {
     velero.alive().await.map_err(unavailable)?;
-    let (backups, locations, deletions) = tokio::try_join!(velero.backups(), velero.locations(), velero.deletions()).map_err(api)?;
+    let (backups, locations, deletions) =
+        tokio::try_join!(velero.backups(), velero.locations(), velero.deletions()).map_err(api)?;
     let inventory = Inventory {
         backups: &backups,
         locations: &locations,
         deletions: &deletions,
     };
-    let selection = select_backup::rank(test, &inventory, clock::now(), random)?;
+    let selection = plan::rank(test, &inventory, clock::now(), random)?;
     let sources: BTreeSet<String> = test.sources().into_iter().collect();
     let mut missed = Vec::new();
     for point in selection.candidates.iter().take(MOST_LISTS) {
-        let downloads = velero.downloads(&trust(&locations, point)).map_err(|e| lists(&e))?;
+        let downloads = velero.downloads(&trust(&locations, point)?).map_err(|e| lists(&e))?;
         let wanted = sources.clone();
         let parse = move |reader: &mut dyn std::io::Read| velero::read_backup_contents(reader, &wanted);
         let contents = match downloads.fetch(FileKind::BackupResourceList, &point.name, parse).await {
@@ -51,14 +51,17 @@ pub async fn choose(velero: &Velero, test: &ValidTest, random: u64) -> Result<Ch
             Err(DownloadError::NotAvailable(_)) => {
                 let reason = "its list of objects is not in the object store".to_owned();
                 if test.named_backup().is_some() {
-                    return Err(Stop::new(Reason::BackupUnusable, format!("backup {}: {reason}", point.name)));
+                    return Err(Stop::new(
+                        Reason::BackupUnusable,
+                        format!("backup {}: {reason}", point.name),
+                    ));
                 }
                 missed.push((point.clone(), vec![reason]));
                 continue;
             }
             Err(error) => return Err(lists(&error)),
         };
-        match select_backup::holds(&contents, &test.sources()) {
+        match plan::holds(&contents, &test.sources()) {
             Ok(()) => {
                 let volumes = volumes(&downloads, point, &sources).await?;
                 let mut facts = point.facts(selection.newer_unusable(point));
@@ -74,7 +77,7 @@ pub async fn choose(velero: &Velero, test: &ValidTest, random: u64) -> Result<Ch
             Err(missing) => missed.push((point.clone(), missing)),
         }
     }
-    Err(select_backup::none_holds(test, &missed))
+    Err(plan::none_holds(test, &missed))
 }
 
 async fn volumes(downloads: &Downloads, point: &Point, sources: &BTreeSet<String>) -> Result<Volumes, Stop> {
@@ -88,15 +91,24 @@ async fn volumes(downloads: &Downloads, point: &Point, sources: &BTreeSet<String
     }
 }
 
-/// The certificate authority that the backup's location names.
-fn trust(locations: &[BackupStorageLocation], point: &Point) -> StoreTrust {
+/// The certificate authority that the backup's location names, in itself.
+fn trust(locations: &[BackupStorageLocation], point: &Point) -> Result<StoreTrust, Stop> {
+    let mut trust = StoreTrust::default();
     let location = locations.iter().find(|l| l.name() == point.storage_location);
-    let encoded = location.and_then(|l| l.spec.object_storage.ca_cert.clone());
-    // What is no base64 is no certificate either; the download then says that the store is not trusted.
-    let pem = encoded.and_then(|text| serde_json::from_value::<ByteString>(text.into()).ok());
-    StoreTrust {
-        extra: pem.into_iter().map(|ByteString(bytes)| bytes).collect(),
+    if let Some(encoded) = location.and_then(|l| l.spec.object_storage.ca_cert.clone()) {
+        let bad = |why: String| {
+            Stop::new(
+                Reason::ProviderUnavailable,
+                format!(
+                    "objectStorage.caCert of BackupStorageLocation {}: {why}",
+                    point.storage_location
+                ),
+            )
+        };
+        let ByteString(pem) = serde_json::from_value(encoded.into()).map_err(|error| bad(error.to_string()))?;
+        trust.add(&pem).map_err(|error| bad(error.to_string()))?;
     }
+    Ok(trust)
 }
 
 fn unavailable(error: ProviderError) -> Stop {
@@ -107,7 +119,7 @@ fn unavailable(error: ProviderError) -> Stop {
 }
 
 /// A file of the backup cannot be read: neither what to expect nor what to hold back would be known.
-pub fn lists(error: &DownloadError) -> Stop {
+pub(super) fn lists(error: &DownloadError) -> Stop {
     match error {
         DownloadError::Api(error) => api_ref(error),
         other => Stop::new(Reason::ProviderUnavailable, other.to_string()),
@@ -116,7 +128,7 @@ pub fn lists(error: &DownloadError) -> Stop {
 
 /// The API server failed or refused.
 #[expect(clippy::needless_pass_by_value, reason = "it is made for map_err")]
-pub fn api(error: crate::cluster::Error) -> Stop {
+pub(super) fn api(error: crate::cluster::Error) -> Stop {
     api_ref(&error)
 }
 
@@ -124,7 +136,9 @@ fn api_ref(error: &crate::cluster::Error) -> Stop {
     if error.is_forbidden() {
         return Stop::new(
             Reason::SandboxDenied,
-            format!("{error}; is the installation complete? (kubectl apply -k kustomize/base, and kustomize/provider-namespace for another provider namespace)"),
+            format!(
+                "{error}; is the installation complete? (kubectl apply -k kustomize/base, and kustomize/provider-namespace for another provider namespace)"
+            ),
         );
     }
     Stop::new(Reason::ApiUnavailable, error.to_string())

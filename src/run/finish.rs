@@ -61,7 +61,7 @@ impl Exit {
 }
 
 /// Which runner wrote a report.
-pub fn runner_info(image: Option<String>) -> RunnerInfo {
+pub(super) fn runner_info(image: Option<String>) -> RunnerInfo {
     RunnerInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         image,
@@ -69,9 +69,15 @@ pub fn runner_info(image: Option<String>) -> RunnerInfo {
 }
 
 /// Ends a run.
-pub async fn finish(mut run: Run<'_>, stopper: &Stopper) -> Exit {
+pub(super) async fn finish(mut run: Run<'_>, stopper: &Stopper) -> Exit {
     let verdict = judge::judge(&run.brief, &run.facts);
-    let mut status = judge::status::status(&run.brief, &run.facts, &verdict, runner_info(run.image.clone()), clock::now());
+    let mut status = judge::status::status(
+        &run.brief,
+        &run.facts,
+        &verdict,
+        runner_info(run.image.clone()),
+        clock::now(),
+    );
     if verdict.stop.as_ref().is_some_and(|s| s.reason == Reason::LeaseLost) || run.admitted.lease.is_lost() {
         last_resort(&status);
         last_word(&verdict.message);
@@ -156,20 +162,36 @@ fn last_resort(status: &RestoreReportStatus) {
 /// What `kubectl describe pod` shows of a finished run. Outside a pod there is no such file.
 fn last_word(message: &str) {
     let word = crate::api::limits::cut(message, 1000);
-    if let Err(error) = std::fs::OpenOptions::new().write(true).truncate(true).open(TERMINATION_LOG).and_then(|mut file| {
-        use std::io::Write as _;
-        file.write_all(word.as_bytes())
-    }) {
+    if let Err(error) = std::fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(TERMINATION_LOG)
+        .and_then(|mut file| {
+            use std::io::Write as _;
+            file.write_all(word.as_bytes())
+        })
+    {
         tracing::debug!(%error, "no termination message");
     }
 }
 
-async fn test_status(run: &Run<'_>, report: &str, status: &RestoreReportStatus, verdict: &Verdict) -> Result<(), Error> {
+async fn test_status(
+    run: &Run<'_>,
+    report: &str,
+    status: &RestoreReportStatus,
+    verdict: &Verdict,
+) -> Result<(), Error> {
     let now = clock::now();
     let invalid = verdict.stop.as_ref().filter(|s| s.reason == Reason::InvalidSpec);
     let ready = match invalid {
         Some(stop) => conditions::build(condition::READY, false, "InvalidSpec", &stop.message, now),
-        None => conditions::build(condition::READY, true, "Valid", "the last run found nothing wrong with the spec", now),
+        None => conditions::build(
+            condition::READY,
+            true,
+            "Valid",
+            "the last run found nothing wrong with the spec",
+            now,
+        ),
     };
     let scheduled = scheduled(run.cluster, run).await.unwrap_or_else(|error| {
         tracing::debug!(%error, "the CronJob of this run cannot be read");
@@ -189,47 +211,87 @@ async fn test_status(run: &Run<'_>, report: &str, status: &RestoreReportStatus, 
 /// Does the `CronJob` behind this run say what the test says? `None` for a test without a schedule, or a run that no `CronJob`
 /// made.
 async fn scheduled(cluster: &Cluster, run: &Run<'_>) -> Result<Option<Condition>, Error> {
-    let Some(schedule) = &run.admitted.test.spec.schedule else { return Ok(None) };
+    let Some(schedule) = &run.admitted.test.spec.schedule else {
+        return Ok(None);
+    };
     let namespace = &run.settings.pod.namespace;
-    let owner = |owners: Option<Vec<OwnerReference>>, kind: &str| owners.into_iter().flatten().find(|o| o.kind == kind).map(|o| o.name);
+    let owner = |owners: Option<Vec<OwnerReference>>, kind: &str| {
+        owners.into_iter().flatten().find(|o| o.kind == kind).map(|o| o.name)
+    };
     let pod: Option<Pod> = cluster.namespaced(namespace).get_opt(&run.settings.pod.name).await?;
-    let Some(job) = pod.and_then(|p| owner(p.metadata.owner_references, "Job")) else { return Ok(None) };
+    let Some(job) = pod.and_then(|p| owner(p.metadata.owner_references, "Job")) else {
+        return Ok(None);
+    };
     let job: Option<Job> = cluster.namespaced(namespace).get_opt(&job).await?;
-    let Some(name) = job.and_then(|j| owner(j.metadata.owner_references, "CronJob")) else { return Ok(None) };
+    let Some(name) = job.and_then(|j| owner(j.metadata.owner_references, "CronJob")) else {
+        return Ok(None);
+    };
     let cron_job: Option<CronJob> = cluster.namespaced(namespace).get_opt(&name).await?;
-    let Some(spec) = cron_job.and_then(|c| c.spec) else { return Ok(None) };
+    let Some(spec) = cron_job.and_then(|c| c.spec) else {
+        return Ok(None);
+    };
     let zone = spec.time_zone.as_deref().unwrap_or_default();
     let now = clock::now();
     if spec.suspend == Some(true) {
         let message = format!("CronJob {name} is suspended");
-        return Ok(Some(conditions::build(condition::SCHEDULED, false, "Suspended", &message, now)));
+        return Ok(Some(conditions::build(
+            condition::SCHEDULED,
+            false,
+            "Suspended",
+            &message,
+            now,
+        )));
     }
     let same = spec.schedule == schedule.cron && zone == schedule.timezone;
     let message = if same {
         format!("CronJob {name} runs it")
     } else {
-        format!("CronJob {name} says {:?} in {zone:?}, the test says {:?} in {:?}; apply the kustomization again", spec.schedule, schedule.cron, schedule.timezone)
+        format!(
+            "CronJob {name} says {:?} in {zone:?}, the test says {:?} in {:?}; apply the kustomization again",
+            spec.schedule, schedule.cron, schedule.timezone
+        )
     };
     let reason = if same { "CronJobAgrees" } else { "CronJobDiffers" };
-    Ok(Some(conditions::build(condition::SCHEDULED, same, reason, &message, now)))
+    Ok(Some(conditions::build(
+        condition::SCHEDULED,
+        same,
+        reason,
+        &message,
+        now,
+    )))
 }
 
 /// Removes what the run has made; the condition says what is left. `None` if it made nothing.
 async fn clean_up(run: &Run<'_>, verdict: &Verdict, stopper: &Stopper) -> Option<Condition> {
-    let now = clock::now();
-    let keep = run.admitted.test.spec.sandbox.keep_failed_for;
-    let made_something = !run.facts.sandboxes.is_empty();
-    if made_something && !judge::status::is_pass(verdict) && keep.0 > Duration::ZERO {
-        let names: Vec<&str> = run.facts.sandboxes.iter().map(|s| s.name.as_str()).collect();
-        let message = format!("kept for {keep} by sandbox.keepFailedFor: {}", names.join(", "));
-        return Some(conditions::build(condition::SANDBOX_CLEANED_UP, false, "Kept", &message, now));
-    }
     let own = RunRef {
         run_id: run.facts.run_id.clone(),
         test: run.test_ref.name.clone(),
         provider_namespace: run.admitted.test.spec.backup_source.provider_namespace.clone(),
-        sandboxes: run.facts.sandboxes.iter().map(|s| (s.name.clone(), Some(s.uid.clone()))).collect(),
+        sandboxes: run
+            .facts
+            .sandboxes
+            .iter()
+            .map(|s| (s.name.clone(), Some(s.uid.clone())))
+            .collect(),
     };
+    let now = clock::now();
+    let keep = run.admitted.test.spec.sandbox.keep_failed_for;
+    let made_something = !run.facts.sandboxes.is_empty();
+    if made_something && !judge::status::is_pass(verdict) && keep.0 > Duration::ZERO {
+        let unmarked = cleanup::keep(run.cluster, &own, now + keep.0).await;
+        for error in unmarked {
+            tracing::warn!(error, "a sandbox could not be marked to be kept");
+        }
+        let names: Vec<&str> = run.facts.sandboxes.iter().map(|s| s.name.as_str()).collect();
+        let message = format!("kept for {keep} by sandbox.keepFailedFor: {}", names.join(", "));
+        return Some(conditions::build(
+            condition::SANDBOX_CLEANED_UP,
+            false,
+            "Kept",
+            &message,
+            now,
+        ));
+    }
     let limit = run.settings.cleanup_timeout;
     let deadline = Instant::now() + if stopper.is_told() { limit.min(GRACE) } else { limit };
     let outcome = tokio::select! {
@@ -239,13 +301,21 @@ async fn clean_up(run: &Run<'_>, verdict: &Verdict, stopper: &Stopper) -> Option
     };
     let now = clock::now();
     Some(match outcome {
-        Some(outcome) if outcome.left.is_empty() => conditions::build(condition::SANDBOX_CLEANED_UP, true, "CleanedUp", "nothing is left", now),
+        Some(outcome) if outcome.left.is_empty() => {
+            conditions::build(condition::SANDBOX_CLEANED_UP, true, "CleanedUp", "nothing is left", now)
+        }
         Some(outcome) => {
             let message = format!("left for the next run or the sweep: {}", outcome.left.join("; "));
             tracing::warn!("{message}");
             conditions::build(condition::SANDBOX_CLEANED_UP, false, "Left", &message, now)
         }
-        None => conditions::build(condition::SANDBOX_CLEANED_UP, false, "Left", "clean-up did not end in time; the sweep goes on", now),
+        None => conditions::build(
+            condition::SANDBOX_CLEANED_UP,
+            false,
+            "Left",
+            "clean-up did not end in time; the sweep goes on",
+            now,
+        ),
     })
 }
 
@@ -267,7 +337,15 @@ mod tests {
 
     #[test]
     fn exit_codes_are_those_of_the_manual() {
-        let codes = [Exit::Accepted, Exit::Refused, Exit::NotJudged, Exit::Left, Exit::Usage, Exit::Unavailable].map(Exit::code);
+        let codes = [
+            Exit::Accepted,
+            Exit::Refused,
+            Exit::NotJudged,
+            Exit::Left,
+            Exit::Usage,
+            Exit::Unavailable,
+        ]
+        .map(Exit::code);
         assert_eq!(codes, [0, 2, 3, 4, 64, 75]);
     }
 }

@@ -19,6 +19,8 @@ use tracing::Instrument as _;
 
 use crate::api::{HealthCheckPolicy, RestoreTest};
 use crate::build;
+use crate::build::restore::Neutraliser;
+use crate::build::sandbox::End;
 use crate::clock::{self, Anchor};
 use crate::cluster::{Cluster, Velero};
 use crate::facts::{Brief, Facts, Isolation, Reason, RestoreFacts, Stop};
@@ -80,7 +82,7 @@ async fn run_in_span(settings: &Settings) -> Exit {
     tracing::info!(run = run.facts.run_id, timeout = %admitted.test.spec.timeout, "admitted");
 
     let stopped = tokio::select! {
-        outcome = run.phases(&admitted.test, policy, &stopper) => outcome.err(),
+        outcome = run.phases(&admitted.test, policy) => outcome.err(),
         stop = stopper.told(admitted.lease.lost()) => Some(stop),
         () = tokio::time::sleep_until(deadline) => {
             let limit = admitted.test.spec.timeout;
@@ -113,13 +115,21 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn phases(&mut self, test: &RestoreTest, policy: Result<Option<HealthCheckPolicy>, crate::cluster::Error>, stopper: &Stopper) -> Result<(), Stop> {
+    async fn phases(
+        &mut self,
+        test: &RestoreTest,
+        policy: Result<Option<HealthCheckPolicy>, crate::cluster::Error>,
+    ) -> Result<(), Stop> {
         let runner = self.prepare().await?;
         let policy = policy.map_err(api)?;
         let valid = plan::validate(test, policy.as_ref()).map_err(|errors| plan::invalid_spec(&errors))?;
         self.brief = plan::brief(&valid);
         self.test = Some(valid.clone());
-        let velero = Velero::new(self.cluster, &valid.spec.backup_source.provider_namespace, &self.facts.run_id);
+        let velero = Velero::new(
+            self.cluster,
+            &valid.spec.backup_source.provider_namespace,
+            &self.facts.run_id,
+        );
 
         fence::self_test(self.cluster, &self.settings.pod.namespace).await?;
         let chosen = choose::choose(&velero, &valid, admit::random()?).await?;
@@ -145,23 +155,47 @@ impl Run<'_> {
         let longest = valid.spec.sandbox.ttl.0.max(valid.spec.sandbox.keep_failed_for.0);
         let expires_at = clock::now() + valid.spec.timeout.0 + self.settings.cleanup_timeout + longest;
         let fence = fence::Fence::new(self.cluster, &runner, &owner, &valid.spec.sandbox);
-        fence.make_sandboxes(&names, expires_at, &mut self.facts.sandboxes).await?;
-        tracing::info!(sandboxes = names.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(","), "sandboxes made");
-        let watching = fence.prove_isolation(&self.facts.sandboxes, self.brief.isolation_required, &mut self.facts.isolation).await?;
+        let end = End {
+            expires_at,
+            provider_namespace: velero.namespace().to_owned(),
+        };
+        let neutraliser = match fence.make_sandboxes(&names, &end, &mut self.facts.sandboxes).await? {
+            fence::Neutraliser::Admission => Neutraliser::Admission,
+            fence::Neutraliser::Refusal => {
+                self.facts.notes.push(
+                    "this cluster has no mutating admission policies: Velero's modifiers made the changes".to_owned(),
+                );
+                Neutraliser::Modifiers
+            }
+        };
+        let watching = fence
+            .prove_isolation(&self.facts.sandboxes, &mut self.facts.isolation)
+            .await?;
 
         // While the sandboxes were made, somebody may have begun to restore for real.
         let others = restore::foreign(&velero).await?;
         if !others.is_empty() {
-            let message = format!("restore {} of somebody else appeared; the next scheduled run tries again", others.join(", "));
+            let message = format!(
+                "restore {} of somebody else appeared; the next scheduled run tries again",
+                others.join(", ")
+            );
             return Err(Stop::new(Reason::Deferred, message));
         }
         let name = owner.provider_name();
-        let modifiers = build::restore::modifiers(&valid, &owner);
-        self.cluster.namespaced(velero.namespace()).create_or_same(&modifiers).await.map_err(api)?;
-        let wanted = build::restore::restore(&valid, &chosen.point, &names, &owner, &excluded);
+        let modifiers = build::restore::modifiers(&valid, &owner, neutraliser);
+        self.cluster
+            .namespaced(velero.namespace())
+            .create_or_same(&modifiers)
+            .await
+            .map_err(api)?;
+        let wanted = build::restore::restore(&valid, &owner, &chosen.point, &names, excluded);
         self.timeline.begin("restore");
         let created = velero.create_restore(&wanted).await.map_err(api)?;
-        let at = created.metadata.creation_timestamp.as_ref().map_or_else(clock::now, crate::api::time::from_time);
+        let at = created
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map_or_else(clock::now, crate::api::time::from_time);
         let anchor = Anchor::new(at);
         self.anchor = Some(anchor);
         let uid = created.metadata.uid.clone().unwrap_or_default();
@@ -170,7 +204,12 @@ impl Run<'_> {
             created_at: at,
             ..RestoreFacts::default()
         });
-        self.admitted.note(Annotations::from([(annotation::STARTED_AT.to_owned(), at.to_rfc3339())])).await?;
+        self.admitted
+            .note(Annotations::from([(
+                annotation::STARTED_AT.to_owned(),
+                at.to_rfc3339(),
+            )]))
+            .await?;
         tracing::info!(restore = name, backup = chosen.point.name, "restore created");
 
         let follow = restore::Follow {
@@ -198,15 +237,24 @@ impl Run<'_> {
         self.timeline.end("data");
         let restored_after = anchor.elapsed();
 
-        self.look(&valid, &velero, chosen, &discovery, expected, &uid, restored_after, stopper).await
+        self.look(&valid, &velero, chosen, &discovery, expected, &uid, restored_after)
+            .await
     }
 
     /// What the run needs to know of itself.
     async fn prepare(&mut self) -> Result<Runner, Stop> {
         let (host, port) = self.settings.common.api_server.clone().ok_or_else(|| {
-            Stop::new(Reason::SandboxDenied, "the runner must run in a pod: isolation is proved from inside the cluster")
+            Stop::new(
+                Reason::SandboxDenied,
+                "the runner must run in a pod: isolation is proved from inside the cluster",
+            )
         })?;
-        let ip = host.parse().map_err(|_| Stop::new(Reason::SandboxDenied, format!("KUBERNETES_SERVICE_HOST is no address: {host}")))?;
+        let ip = host.parse().map_err(|_| {
+            Stop::new(
+                Reason::SandboxDenied,
+                format!("KUBERNETES_SERVICE_HOST is no address: {host}"),
+            )
+        })?;
         let runner = Runner::read(self.cluster, &self.settings.pod, SocketAddr::new(ip, port)).await?;
         self.image = Some(runner.image().to_owned());
         Ok(runner)
@@ -225,7 +273,10 @@ impl Run<'_> {
     /// Writes into the Lease what is about to be made, so that nothing of a run that dies is unknown.
     async fn announce(&self, backup: &str, names: &[(String, String)]) -> Result<(), Stop> {
         let sandboxes: Vec<String> = names.iter().map(|(source, name)| format!("{source}={name}")).collect();
-        let notes = [(annotation::BACKUP, backup.to_owned()), (annotation::SANDBOXES, sandboxes.join(","))];
+        let notes = [
+            (annotation::BACKUP, backup.to_owned()),
+            (annotation::SANDBOXES, sandboxes.join(",")),
+        ];
         self.admitted.note(notes.map(|(k, v)| (k.to_owned(), v)).into()).await
     }
 

@@ -17,18 +17,23 @@ use crate::velero::{Restore, RestorePhase};
 /// Is this somebody else's restore, and not over yet? Those of other drills do not count: they take turns by a Lease.
 fn is_foreign(restore: &Restore) -> bool {
     let labels = restore.metadata.labels.as_ref();
-    let ours = labels.and_then(|l| l.get(label::MANAGED_BY)).is_some_and(|v| v == MANAGED_BY);
+    let ours = labels
+        .and_then(|l| l.get(label::MANAGED_BY))
+        .is_some_and(|v| v == MANAGED_BY);
     !ours && !restore.status.phase.is_terminal()
 }
 
 /// Names of foreign restores that are not over.
-pub async fn foreign(velero: &Velero) -> Result<Vec<String>, Stop> {
-    let all = velero.restores().list_with(&Query::all(), |r| is_foreign(&r).then(|| r.name().to_owned())).await;
+pub(super) async fn foreign(velero: &Velero) -> Result<Vec<String>, Stop> {
+    let all = velero
+        .restores()
+        .list_with(&Query::all(), |r| is_foreign(&r).then(|| r.name().to_owned()))
+        .await;
     Ok(all.map_err(api)?.into_iter().flatten().collect())
 }
 
 /// Waits until no foreign restore is under way: a drill is never in the way of a real one.
-pub async fn wait_for_foreign(velero: &Velero, limit: Duration) -> Result<(), Stop> {
+pub(super) async fn wait_for_foreign(velero: &Velero, limit: Duration) -> Result<(), Stop> {
     let deadline = Instant::now() + limit;
     let mut watch = velero.watch_restores();
     let mut busy = Vec::new();
@@ -37,11 +42,18 @@ pub async fn wait_for_foreign(velero: &Velero, limit: Duration) -> Result<(), St
             Ok(changed) => changed.map_err(api)?,
             Err(_) => {
                 let limit = crate::api::Duration::from(limit);
-                let message = format!("other restores kept the provider busy for restore.queueTimeout of {limit}: {}", busy.join(", "));
+                let message = format!(
+                    "other restores kept the provider busy for restore.queueTimeout of {limit}: {}",
+                    busy.join(", ")
+                );
                 return Err(Stop::new(Reason::QueueTimeout, message));
             }
         }
-        busy = watch.objects().filter(|r| is_foreign(r)).map(|r| r.name().to_owned()).collect();
+        busy = watch
+            .objects()
+            .filter(|r| is_foreign(r))
+            .map(|r| r.name().to_owned())
+            .collect();
         if busy.is_empty() {
             return Ok(());
         }
@@ -51,29 +63,36 @@ pub async fn wait_for_foreign(velero: &Velero, limit: Duration) -> Result<(), St
 
 /// What following a restore needs.
 #[derive(Debug)]
-pub struct Follow<'a> {
+pub(super) struct Follow<'a> {
     /// The way to the API server.
-    pub cluster: &'a Cluster,
+    pub(super) cluster: &'a Cluster,
     /// The provider.
-    pub velero: &'a Velero,
+    pub(super) velero: &'a Velero,
     /// UID of the Restore.
-    pub uid: &'a str,
+    pub(super) uid: &'a str,
     /// The run's id.
-    pub run_id: &'a str,
+    pub(super) run_id: &'a str,
     /// The sandboxes, which must stay the ones that were fenced.
-    pub sandboxes: &'a [SandboxFacts],
+    pub(super) sandboxes: &'a [SandboxFacts],
     /// `restore.timeout`.
-    pub limit: Duration,
+    pub(super) limit: Duration,
     /// When the Restore was created.
-    pub since: Instant,
+    pub(super) since: Instant,
 }
 
 impl Follow<'_> {
     /// Follows the Restore until it has ended. `isolation` is the rest of the proof, which runs beside it.
-    pub async fn to_the_end(&self, facts: &mut RestoreFacts, isolation: impl Future<Output = Isolation>) -> Result<(), Stop> {
+    pub(super) async fn to_the_end(
+        &self,
+        facts: &mut RestoreFacts,
+        isolation: impl Future<Output = Isolation>,
+    ) -> Result<(), Stop> {
         let deadline = self.since + self.limit;
         let mut restores = self.velero.watch_restores();
-        let mut namespaces = self.cluster.all::<Namespace>().watch(&Query::labels(format!("{}={}", label::RUN, self.run_id)));
+        let mut namespaces =
+            self.cluster
+                .all::<Namespace>()
+                .watch(&Query::labels(format!("{}={}", label::RUN, self.run_id)));
         let mut isolation = std::pin::pin!(isolation);
         let mut proving = true;
         loop {
@@ -112,7 +131,7 @@ impl Follow<'_> {
     }
 
     /// Waits until no volume of the restore is being written any more.
-    pub async fn volumes(&self) -> Result<(), Stop> {
+    pub(super) async fn volumes(&self) -> Result<(), Stop> {
         let deadline = self.since + self.limit;
         let mut pod_volumes = self.velero.watch_pod_volumes(self.uid);
         loop {
@@ -146,16 +165,26 @@ impl Follow<'_> {
             Ok(told) => tracing::info!(restore = other, volumes = told, "making way for another restore"),
             Err(error) => tracing::warn!(%error, "volume restores could not be cancelled"),
         }
-        Stop::new(Reason::Deferred, format!("restore {other} of somebody else appeared, and a drill is never in its way; the next scheduled run tries again"))
+        Stop::new(
+            Reason::Deferred,
+            format!(
+                "restore {other} of somebody else appeared, and a drill is never in its way; the next scheduled run tries again"
+            ),
+        )
     }
 
     /// Deleting a sandbox under a restore takes its fence away.
     fn still_there<'n>(&self, seen: impl Iterator<Item = &'n Namespace>) -> Result<(), Stop> {
         let seen: BTreeMap<&str, &Namespace> = seen.filter_map(|n| Some((n.metadata.name.as_deref()?, n))).collect();
         for sandbox in self.sandboxes {
-            let same = seen.get(sandbox.name.as_str()).filter(|n| n.metadata.uid.as_deref() == Some(&sandbox.uid));
+            let same = seen
+                .get(sandbox.name.as_str())
+                .filter(|n| n.metadata.uid.as_deref() == Some(&sandbox.uid));
             if same.is_none_or(|n| n.metadata.deletion_timestamp.is_some()) {
-                return Err(Stop::new(Reason::Interrupted, format!("sandbox {} was deleted by somebody in mid-restore", sandbox.name)));
+                return Err(Stop::new(
+                    Reason::Interrupted,
+                    format!("sandbox {} was deleted by somebody in mid-restore", sandbox.name),
+                ));
             }
         }
         Ok(())
@@ -164,7 +193,12 @@ impl Follow<'_> {
     fn too_late(&self, phase: &str) -> Stop {
         let limit = crate::api::Duration::from(self.limit);
         let phase = if phase.is_empty() { "New" } else { phase };
-        Stop::new(Reason::DeadlineExceeded, format!("the restore was still {phase} after restore.timeout of {limit}; if that is how long it takes, raise it"))
+        Stop::new(
+            Reason::DeadlineExceeded,
+            format!(
+                "the restore was still {phase} after restore.timeout of {limit}; if that is how long it takes, raise it"
+            ),
+        )
     }
 }
 
@@ -176,30 +210,44 @@ fn record(facts: &mut RestoreFacts, restore: &Restore) {
     }
     facts.phase = phase;
     facts.terminal = restore.status.phase.is_terminal();
-    facts.failure = restore.status.failure();
+    facts.failure = restore.failure();
 }
 
+/// What Velero says of restores that it found under way when it started.
+const RESTARTED: &str = "during the server starting";
+
 /// Ends of a restore that say nothing about the backup, or say something that no restore can change.
-pub fn end(restore: &RestoreFacts, interrupted: bool, phase: &RestorePhase) -> Option<Stop> {
+pub(super) fn end(restore: &RestoreFacts, phase: &RestorePhase) -> Option<Stop> {
     let why = restore.failure.clone().unwrap_or_default();
     let stop = |reason, what: &str| Some(Stop::new(reason, format!("{what}: {why}")));
-    if interrupted {
+    if *phase == RestorePhase::Failed && why.contains(RESTARTED) {
         return stop(Reason::ProviderInterrupted, "Velero restarted in mid-restore");
     }
     match phase {
         RestorePhase::Failed if why.contains("error downloading backup") => {
             // A store that answers "no such file" has lost it; one that does not answer may have it still.
-            let lost = ["NoSuchKey", "NotFound", "not found", "404"].iter().any(|word| why.contains(word));
+            let lost = ["NoSuchKey", "NotFound", "not found", "404"]
+                .iter()
+                .any(|word| why.contains(word));
             if lost {
-                stop(Reason::BackupUnusable, "the backup's files are gone from the object store")
+                stop(
+                    Reason::BackupUnusable,
+                    "the backup's files are gone from the object store",
+                )
             } else {
-                stop(Reason::ProviderUnavailable, "Velero could not read the backup from the object store")
+                stop(
+                    Reason::ProviderUnavailable,
+                    "Velero could not read the backup from the object store",
+                )
             }
         }
-        RestorePhase::FailedValidation if why.contains("unavailable") => stop(Reason::ProviderUnavailable, "the storage location became unavailable"),
-        RestorePhase::FailedValidation if why.contains("retrieving backup") || why.contains("not found") => {
-            stop(Reason::BackupUnusable, "the backup vanished before it could be restored")
+        RestorePhase::FailedValidation if why.contains("unavailable") => {
+            stop(Reason::ProviderUnavailable, "the storage location became unavailable")
         }
+        RestorePhase::FailedValidation if why.contains("retrieving backup") || why.contains("not found") => stop(
+            Reason::BackupUnusable,
+            "the backup vanished before it could be restored",
+        ),
         _ => None,
     }
 }
@@ -219,15 +267,33 @@ mod tests {
     #[test]
     fn only_some_failures_say_something_about_the_backup() {
         use RestorePhase::{Completed, Failed, FailedValidation, PartiallyFailed};
-        let reason = |phase: RestorePhase, interrupted, failure| end(&ended(failure), interrupted, &phase).map(|s| s.reason);
+        let reason = |phase: RestorePhase, failure| end(&ended(failure), &phase).map(|s| s.reason);
         let refused = "restore execution failed: error downloading backup: error copying Backup to temp file: connect: connection refused";
-        assert_eq!(reason(Failed, false, refused), Some(Reason::ProviderUnavailable));
-        assert_eq!(reason(Failed, false, "error downloading backup: api error NoSuchKey"), Some(Reason::BackupUnusable));
-        assert_eq!(reason(Failed, true, "found a restore with status"), Some(Reason::ProviderInterrupted));
-        assert_eq!(reason(FailedValidation, false, "The BSL default is unavailable, cannot retrieve the backup"), Some(Reason::ProviderUnavailable));
-        assert_eq!(reason(FailedValidation, false, "Error retrieving backup: not found"), Some(Reason::BackupUnusable));
-        assert_eq!(reason(Failed, false, "panic"), None);
-        assert_eq!(reason(PartiallyFailed, false, ""), None);
-        assert_eq!(reason(Completed, false, ""), None);
+        assert_eq!(reason(Failed, refused), Some(Reason::ProviderUnavailable));
+        assert_eq!(
+            reason(Failed, "error downloading backup: api error NoSuchKey"),
+            Some(Reason::BackupUnusable)
+        );
+        assert_eq!(
+            reason(
+                Failed,
+                "found a restore with status \"InProgress\" during the server starting, mark it as \"Failed\""
+            ),
+            Some(Reason::ProviderInterrupted)
+        );
+        assert_eq!(
+            reason(
+                FailedValidation,
+                "The BSL default is unavailable, cannot retrieve the backup"
+            ),
+            Some(Reason::ProviderUnavailable)
+        );
+        assert_eq!(
+            reason(FailedValidation, "Error retrieving backup: not found"),
+            Some(Reason::BackupUnusable)
+        );
+        assert_eq!(reason(Failed, "panic"), None);
+        assert_eq!(reason(PartiallyFailed, ""), None);
+        assert_eq!(reason(Completed, ""), None);
     }
 }

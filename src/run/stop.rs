@@ -8,15 +8,18 @@ use crate::facts::{Reason, Stop};
 /// Listens for signals from the start of the process on: a handler made later would leave a moment in which the default action
 /// kills the run without a report.
 #[derive(Debug)]
-pub struct Stopper {
+pub(super) struct Stopper {
     told: watch::Receiver<Option<&'static str>>,
 }
 
 impl Stopper {
     /// Begins to listen.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (sender, told) = watch::channel(None);
-        let handlers = [(SignalKind::terminate(), "SIGTERM"), (SignalKind::interrupt(), "SIGINT")];
+        let handlers = [
+            (SignalKind::terminate(), "SIGTERM"),
+            (SignalKind::interrupt(), "SIGINT"),
+        ];
         for (kind, name) in handlers {
             match signal(kind) {
                 Ok(handler) => drop(tokio::spawn(listen(handler, name, sender.clone()))),
@@ -27,7 +30,7 @@ impl Stopper {
     }
 
     /// Returns when the run has to end, with the reason.
-    pub async fn told(&self, lost: impl Future<Output = ()>) -> Stop {
+    pub(super) async fn told(&self, lost: impl Future<Output = ()>) -> Stop {
         tokio::select! {
             signal = self.signal() => Stop::new(Reason::Interrupted, format!("the runner was told to stop ({signal})")),
             () = lost => Stop::new(Reason::LeaseLost, "the Lease of this test was lost; another run may have begun, so this one touches nothing more"),
@@ -35,7 +38,7 @@ impl Stopper {
     }
 
     /// Returns when a signal has come.
-    pub async fn signal(&self) -> &'static str {
+    pub(super) async fn signal(&self) -> &'static str {
         let mut told = self.told.clone();
         let signal = told.wait_for(Option::is_some).await.ok().and_then(|signal| *signal);
         match signal {
@@ -46,7 +49,7 @@ impl Stopper {
     }
 
     /// Has a signal come?
-    pub fn is_told(&self) -> bool {
+    pub(super) fn is_told(&self) -> bool {
         self.told.borrow().is_some()
     }
 }

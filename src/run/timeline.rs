@@ -10,21 +10,23 @@ use crate::facts::TimelineFact;
 
 /// Records phases. They may overlap, as pods start while checks run.
 #[derive(Debug, Default)]
-pub struct Timeline {
+pub(super) struct Timeline {
     open: Vec<(&'static str, DateTime<Utc>, Instant)>,
     closed: Vec<TimelineFact>,
 }
 
 impl Timeline {
     /// A phase begins.
-    pub fn begin(&mut self, name: &'static str) {
+    pub(super) fn begin(&mut self, name: &'static str) {
         tracing::info!(phase = name, "began");
         self.open.push((name, clock::now(), Instant::now()));
     }
 
     /// A phase ends; one that never began does not.
-    pub fn end(&mut self, name: &str) {
-        let Some(index) = self.open.iter().position(|(open, ..)| *open == name) else { return };
+    pub(super) fn end(&mut self, name: &str) {
+        let Some(index) = self.open.iter().position(|(open, ..)| *open == name) else {
+            return;
+        };
         let (name, started_at, since) = self.open.remove(index);
         let duration = since.elapsed();
         tracing::info!(phase = name, seconds = duration.as_secs_f32(), "ended");
@@ -32,8 +34,11 @@ impl Timeline {
     }
 
     /// All phases in order of their start; those that have not ended last until now.
-    pub fn facts(&self) -> Vec<TimelineFact> {
-        let open = self.open.iter().map(|(name, at, since)| fact(name, *at, since.elapsed()));
+    pub(super) fn facts(&self) -> Vec<TimelineFact> {
+        let open = self
+            .open
+            .iter()
+            .map(|(name, at, since)| fact(name, *at, since.elapsed()));
         let mut all: Vec<TimelineFact> = self.closed.iter().cloned().chain(open).collect();
         all.sort_by_key(|phase| phase.started_at);
         all
