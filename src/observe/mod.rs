@@ -38,11 +38,9 @@ mod test_objects;
 #[cfg(test)]
 mod window_tests;
 
-pub(crate) use cause::{Cause, of_pod as cause_of_pod};
 pub use inventory::{inventory, recheck};
 pub(crate) use pod::{PodState, Warning, Warnings};
 pub use scan::hardcoded_names;
-pub(crate) use seen::{Incident, Incidents, PodSeen};
 pub use startup::{Startup, StartupOptions};
 pub use state::{Blindness, Settled};
 pub use volumes::{ProviderVolumes, volumes};
