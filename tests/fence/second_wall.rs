@@ -15,7 +15,7 @@ use crate::support::{RUNNER, apply_object, apply_text, client, kubectl_in_cluste
 /// Somebody to whom the copies apply, and who may do everything else.
 const TWIN: &str = "system:serviceaccount:kymaros-system:kymaros-tests";
 
-const POLICIES: [&str; 14] = [
+const POLICIES: [&str; 15] = [
     "namespaces",
     "rolebindings",
     "restores",
@@ -30,6 +30,7 @@ const POLICIES: [&str; 14] = [
     "networkpolicies",
     "sandbox-objects",
     "sandbox-pods",
+    "sandbox-metadata",
 ];
 
 /// The copies; they look at namespaces with the label `kymaros-tests`.
@@ -333,6 +334,34 @@ fn without_neutralisers(bare: &str) -> Vec<crate::support::cases::Case> {
             Verb::Create,
             with(&pod(json!({})), multus),
             pods("second network"),
+        ),
+        case(
+            "a published name",
+            Verb::Create,
+            with(
+                &service(json!({"clusterIP": "None"})),
+                json!({"metadata": {"annotations": {"external-dns.alpha.kubernetes.io/hostname": "db.example.com"}}}),
+            ),
+            Expect::Refused(
+                "twin-sandbox-metadata",
+                "annotations: external-dns.alpha.kubernetes.io/hostname",
+            ),
+        ),
+        case(
+            "a Secret that is copied to other namespaces",
+            Verb::Create,
+            object(
+                "v1",
+                "Secret",
+                json!({"metadata": {"annotations": {"replicator.v1.mittwald.de/replicate-to": ".*"}}}),
+            ),
+            Expect::Refused("twin-sandbox-metadata", "replicator.v1.mittwald.de/replicate-to"),
+        ),
+        case(
+            "an annotation that steers nothing",
+            Verb::Create,
+            object("v1", "Secret", json!({"metadata": {"annotations": {"note": "x"}}})),
+            Expect::Accepted,
         ),
     ]
 }

@@ -1,50 +1,14 @@
-//! What is shipped to be applied: it parses, it builds, its parts fit each other, and it says what the program says.
+//! What an installation builds from: the example, several tests, the opt-in parts, another provider's namespace.
 
-#![expect(clippy::panic, reason = "a test that cannot go on says why")]
-
-mod support;
-
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kymaros_runner::names::{self, annotation, label};
-use kymaros_runner::plan::rules;
+use kymaros_runner::names::{self, label};
 use serde_json::{Value, json};
 
-use support::{kubectl, root};
-
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            files(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "yaml") {
-            found.push(path);
-        }
-    }
-}
-
-fn shipped() -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    files(&root().join("manifests"), &mut found);
-    files(&root().join("kustomize"), &mut found);
-    found.sort();
-    found
-}
-
-fn documents(text: &str) -> Vec<Value> {
-    serde_saphyr::from_multiple(text).expect("YAML")
-}
-
-fn read(path: &Path) -> Vec<Value> {
-    documents(&fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
-}
-
-/// Builds a kustomization. Without kubectl this fails rather than pass for nothing.
-fn build(folder: &Path) -> Vec<Value> {
-    documents(&kubectl(&["kustomize", &folder.to_string_lossy()]).expect("the kustomization builds"))
-}
+use crate::support::{kubectl, root};
+use crate::{build, of_kind, one, read, text};
 
 /// Why a kustomization does not build.
 fn refused(folder: &Path) -> String {
@@ -66,187 +30,6 @@ fn overlay(name: &str, overlay: &[(&str, &str)]) -> PathBuf {
         fs::write(path, text.replace("KUSTOMIZE", &kustomize)).expect("written");
     }
     folder
-}
-
-fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
-    objects.iter().filter(|object| text(object, "/kind") == kind).collect()
-}
-
-fn one<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
-    let found: Vec<&Value> = of_kind(objects, kind)
-        .into_iter()
-        .filter(|object| text(object, "/metadata/name") == name)
-        .collect();
-    assert_eq!(found.len(), 1, "{kind} {name}");
-    found[0]
-}
-
-#[test]
-fn every_file_parses() {
-    let files = shipped();
-    assert!(files.len() > 40, "only {} files found", files.len());
-    for path in files {
-        for document in read(&path) {
-            assert!(
-                !text(&document, "/kind").is_empty(),
-                "{}: a document without kind",
-                path.display()
-            );
-        }
-    }
-}
-
-#[test]
-fn every_kustomization_builds_and_names_every_file_beside_it() {
-    for path in shipped()
-        .into_iter()
-        .filter(|path| path.ends_with("kustomization.yaml"))
-    {
-        let kustomization = read(&path).remove(0);
-        let folder = path.parent().expect("a folder");
-        let named: BTreeSet<&str> = kustomization["resources"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
-        for entry in fs::read_dir(folder).expect("a folder") {
-            let name = entry.expect("an entry").file_name();
-            let name = name.to_string_lossy();
-            let beside = name.ends_with(".yaml") && name != "kustomization.yaml";
-            assert!(
-                !beside || named.contains(name.as_ref()),
-                "{}: {name} is not named",
-                path.display()
-            );
-        }
-        if text(&kustomization, "/kind") == "Kustomization" {
-            assert!(!build(folder).is_empty(), "{}", path.display());
-        }
-    }
-}
-
-#[test]
-fn every_policy_is_bound_and_refuses_in_words() {
-    let base = build(&root().join("kustomize/base"));
-    let mut policies = 0;
-    for kind in ["ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"] {
-        for policy in of_kind(&base, kind) {
-            policies += 1;
-            let name = text(policy, "/metadata/name");
-            assert!(name.starts_with(names::FENCE_PREFIX), "{name}");
-            assert_eq!(text(policy, "/spec/failurePolicy"), "Fail", "{name}");
-            assert!(
-                ["runner", "sandbox", "cluster", "provider"]
-                    .contains(&text(policy, "/metadata/labels/kymaros.io~1fence")),
-                "{name}"
-            );
-            let binding = one(&base, &format!("{kind}Binding"), name);
-            assert_eq!(text(binding, "/spec/policyName"), name);
-            if kind.starts_with('V') {
-                assert_eq!(binding["spec"]["validationActions"], json!(["Deny"]), "{name}");
-            }
-            for validation in policy["spec"]["validations"].as_array().into_iter().flatten() {
-                // With another reason the API server's text begins with "is invalid", and its code is not 403.
-                assert_eq!(text(validation, "/reason"), "Forbidden", "{name}: {validation}");
-                let message = validation.get("message").or(validation.get("messageExpression"));
-                assert!(message.is_some(), "{name}: {validation}");
-            }
-            let sandbox_only = policy.pointer("/spec/matchConstraints/namespaceSelector/matchLabels");
-            let marked = json!({label::MANAGED_BY: names::MANAGED_BY});
-            assert_eq!(
-                text(policy, "/metadata/labels/kymaros.io~1fence") == "sandbox",
-                sandbox_only == Some(&marked),
-                "{name}"
-            );
-        }
-    }
-    assert_eq!(policies, 29);
-    let bindings = of_kind(&base, "ValidatingAdmissionPolicyBinding").len()
-        + of_kind(&base, "MutatingAdmissionPolicyBinding").len();
-    assert_eq!(bindings, policies, "a binding without a policy");
-}
-
-#[test]
-fn the_program_and_the_manifests_use_the_same_names() {
-    let base = build(&root().join("kustomize/base"));
-    let account = one(&base, "ServiceAccount", names::SERVICE_ACCOUNT);
-    assert_eq!(text(account, "/metadata/namespace"), names::RUNNER_NAMESPACE);
-    one(&base, "Namespace", names::RUNNER_NAMESPACE);
-    one(&base, "ClusterRole", names::SANDBOX_ROLE);
-    let class = one(&base, "PriorityClass", names::PRIORITY_CLASS);
-    assert_eq!(class["preemptionPolicy"], "Never");
-    let value = class["value"].as_i64().expect("a number");
-    assert!(value < 0, "{value}");
-
-    let all = |kind: &str, name: &str| one(&base, kind, &format!("{}{name}", names::FENCE_PREFIX)).to_string();
-    let pods = all("MutatingAdmissionPolicy", "neutralise-pods");
-    assert!(pods.contains(&format!("value: {value}}}")) && pods.contains(names::PRIORITY_CLASS));
-    assert!(all("ValidatingAdmissionPolicy", "sandbox-pods").contains(names::PRIORITY_CLASS));
-    for policy in [
-        all("MutatingAdmissionPolicy", "neutralise-ingresses"),
-        all("ValidatingAdmissionPolicy", "sandbox-objects"),
-    ] {
-        assert!(policy.contains(names::INERT_INGRESS_CLASS));
-    }
-    let probes = all("ValidatingAdmissionPolicy", "pods");
-    assert!(probes.contains(label::PROBE));
-    let namespaces = all("ValidatingAdmissionPolicy", "namespaces");
-    for name in [
-        label::MANAGED_BY,
-        label::RUN,
-        label::POD_SECURITY,
-        annotation::EXPIRES_AT,
-    ] {
-        assert!(namespaces.contains(name), "{name}");
-    }
-    let reserved = all("ValidatingAdmissionPolicy", "reserved-names");
-    for name in [
-        label::MANAGED_BY,
-        label::RUN,
-        label::TEST,
-        label::TEST_UID,
-        label::SOURCE_NAMESPACE,
-    ] {
-        assert!(reserved.contains(name), "{name}");
-    }
-    let reports = all("ValidatingAdmissionPolicy", "reports-pruning");
-    for name in [label::RETAIN, names::condition::COMPLETE, names::GROUP] {
-        assert!(reports.contains(name), "{name}");
-    }
-    let turn = names::TURN_LEASE.starts_with(names::PROVIDER_PREFIX);
-    assert!(
-        turn && all("ValidatingAdmissionPolicy", "leases")
-            .contains(&format!("startsWith('{}')", names::PROVIDER_PREFIX))
-    );
-
-    // Every policy that speaks of a name's end speaks of the same, and every one that speaks of the runner means it.
-    let pattern = format!("{}[a-z0-9]{{6}}$", names::SANDBOX_INFIX);
-    let runner = format!(
-        "system:serviceaccount:{}:{}",
-        names::RUNNER_NAMESPACE,
-        names::SERVICE_ACCOUNT
-    );
-    for policy in base
-        .iter()
-        .filter(|object| text(object, "/kind").ends_with("AdmissionPolicy"))
-    {
-        let policy = policy.to_string();
-        assert_eq!(
-            policy.matches("kymaros-[a-z0-9]{6}").count(),
-            policy.matches(&pattern).count() + policy.matches("'^kymaros-[a-z0-9]{6}$'").count(),
-            "{policy}"
-        );
-        assert_eq!(
-            policy.matches("system:serviceaccount:kymaros").count(),
-            policy.matches(&runner).count(),
-            "{policy}"
-        );
-    }
 }
 
 #[test]
@@ -285,46 +68,6 @@ fn the_sandbox_role_is_made_of_parts_without_any_read_of_secrets() {
                 .is_some_and(|kinds| kinds.contains(&json!("secrets")) || kinds.contains(&json!("*")));
             assert!(!core || !secrets || rule["verbs"] == json!(["create"]), "{rule}");
         }
-    }
-}
-
-#[test]
-fn the_lists_to_extend_come_first() {
-    let policy = read(&root().join("manifests/fence/networkpolicies.yaml")).remove(0);
-    let names = ["egressCidrs", "dnsNamespaces", "dnsCidrs"];
-    for (index, name) in names.into_iter().enumerate() {
-        // Installations patch them by their place, and the refusal tells their names.
-        assert_eq!(text(&policy, &format!("/spec/variables/{index}/name")), name);
-    }
-    assert!(policy.to_string().contains("add it to egressCidrs or dnsCidrs"));
-}
-
-#[test]
-fn what_the_fence_holds_is_left_out_of_restores() {
-    let policy = read(&root().join("manifests/fence/foreign-kinds.yaml")).remove(0);
-    let variable = |name: &str| {
-        let variables = policy["spec"]["variables"].as_array().expect("variables");
-        let found = variables
-            .iter()
-            .find(|variable| text(variable, "/name") == name)
-            .expect(name);
-        let quoted = text(found, "/expression").split('\'').skip(1).step_by(2);
-        quoted.map(str::to_owned).collect::<Vec<_>>()
-    };
-    let groups = variable("held");
-    assert!(groups.len() > 50, "{groups:?}");
-    for group in groups {
-        // One of the two, for the program knows exactly which groups there are.
-        let below = format!("any.{group}");
-        assert!(
-            rules::never_let_in(&group).or(rules::never_let_in(&below)).is_some(),
-            "{group}: a refusal would count as an error"
-        );
-    }
-    for kind in variable("heldKinds") {
-        let (kind, group) = kind.split_once('.').expect("a group");
-        let rule = rules::of_kind(group, kind, &["*".to_owned()]);
-        assert!(matches!(rule, rules::Rule::Held(_)), "{kind}.{group}: {rule:?}");
     }
 }
 
@@ -549,5 +292,5 @@ fn the_components_add_what_they_say() {
             .iter()
             .all(|object| !text(object, "/kind").starts_with("MutatingAdmissionPolicy"))
     );
-    assert_eq!(of_kind(&built, "ValidatingAdmissionPolicy").len(), 20);
+    assert_eq!(of_kind(&built, "ValidatingAdmissionPolicy").len(), 21);
 }

@@ -1,0 +1,193 @@
+//! The admission policies: bound, worded, of one mind with the program.
+
+use std::collections::BTreeSet;
+
+use kymaros_runner::names::{self, annotation, label};
+use kymaros_runner::plan::rules;
+use serde_json::json;
+
+use crate::support::root;
+use crate::{build, of_kind, one, read, text};
+
+#[test]
+fn every_policy_is_bound_and_refuses_in_words() {
+    let base = build(&root().join("kustomize/base"));
+    let mut policies = 0;
+    for kind in ["ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"] {
+        for policy in of_kind(&base, kind) {
+            policies += 1;
+            let name = text(policy, "/metadata/name");
+            assert!(name.starts_with(names::FENCE_PREFIX), "{name}");
+            assert_eq!(text(policy, "/spec/failurePolicy"), "Fail", "{name}");
+            assert!(
+                ["runner", "sandbox", "cluster", "provider"]
+                    .contains(&text(policy, "/metadata/labels/kymaros.io~1fence")),
+                "{name}"
+            );
+            let binding = one(&base, &format!("{kind}Binding"), name);
+            assert_eq!(text(binding, "/spec/policyName"), name);
+            if kind.starts_with('V') {
+                assert_eq!(binding["spec"]["validationActions"], json!(["Deny"]), "{name}");
+            }
+            for validation in policy["spec"]["validations"].as_array().into_iter().flatten() {
+                // With another reason the API server's text begins with "is invalid", and its code is not 403.
+                assert_eq!(text(validation, "/reason"), "Forbidden", "{name}: {validation}");
+                let message = validation.get("message").or(validation.get("messageExpression"));
+                assert!(message.is_some(), "{name}: {validation}");
+            }
+            let sandbox_only = policy.pointer("/spec/matchConstraints/namespaceSelector/matchLabels");
+            let marked = json!({label::MANAGED_BY: names::MANAGED_BY});
+            assert_eq!(
+                text(policy, "/metadata/labels/kymaros.io~1fence") == "sandbox",
+                sandbox_only == Some(&marked),
+                "{name}"
+            );
+        }
+    }
+    assert_eq!(policies, 30);
+    let bindings = of_kind(&base, "ValidatingAdmissionPolicyBinding").len()
+        + of_kind(&base, "MutatingAdmissionPolicyBinding").len();
+    assert_eq!(bindings, policies, "a binding without a policy");
+}
+
+#[test]
+fn the_program_and_the_manifests_use_the_same_names() {
+    let base = build(&root().join("kustomize/base"));
+    let account = one(&base, "ServiceAccount", names::SERVICE_ACCOUNT);
+    assert_eq!(text(account, "/metadata/namespace"), names::RUNNER_NAMESPACE);
+    one(&base, "Namespace", names::RUNNER_NAMESPACE);
+    one(&base, "ClusterRole", names::SANDBOX_ROLE);
+    let class = one(&base, "PriorityClass", names::PRIORITY_CLASS);
+    assert_eq!(class["preemptionPolicy"], "Never");
+    let value = class["value"].as_i64().expect("a number");
+    assert!(value < 0, "{value}");
+
+    let all = |kind: &str, name: &str| one(&base, kind, &format!("{}{name}", names::FENCE_PREFIX)).to_string();
+    let pods = all("MutatingAdmissionPolicy", "neutralise-pods");
+    assert!(pods.contains(&format!("value: {value}}}")) && pods.contains(names::PRIORITY_CLASS));
+    assert!(all("ValidatingAdmissionPolicy", "sandbox-pods").contains(names::PRIORITY_CLASS));
+    for policy in [
+        all("MutatingAdmissionPolicy", "neutralise-ingresses"),
+        all("ValidatingAdmissionPolicy", "sandbox-objects"),
+    ] {
+        assert!(policy.contains(names::INERT_INGRESS_CLASS));
+    }
+    let probes = all("ValidatingAdmissionPolicy", "pods");
+    assert!(probes.contains(label::PROBE));
+    let namespaces = all("ValidatingAdmissionPolicy", "namespaces");
+    for name in [
+        label::MANAGED_BY,
+        label::RUN,
+        label::POD_SECURITY,
+        annotation::EXPIRES_AT,
+    ] {
+        assert!(namespaces.contains(name), "{name}");
+    }
+    let reserved = all("ValidatingAdmissionPolicy", "reserved-names");
+    for name in [
+        label::MANAGED_BY,
+        label::RUN,
+        label::TEST,
+        label::TEST_UID,
+        label::SOURCE_NAMESPACE,
+    ] {
+        assert!(reserved.contains(name), "{name}");
+    }
+    let reports = all("ValidatingAdmissionPolicy", "reports-pruning");
+    for name in [label::RETAIN, names::condition::COMPLETE, names::GROUP] {
+        assert!(reports.contains(name), "{name}");
+    }
+    let turn = names::TURN_LEASE.starts_with(names::PROVIDER_PREFIX);
+    assert!(
+        turn && all("ValidatingAdmissionPolicy", "leases")
+            .contains(&format!("startsWith('{}')", names::PROVIDER_PREFIX))
+    );
+
+    // Every policy that speaks of a name's end speaks of the same, and every one that speaks of the runner means it.
+    let pattern = format!("{}[a-z0-9]{{6}}$", names::SANDBOX_INFIX);
+    let runner = format!(
+        "system:serviceaccount:{}:{}",
+        names::RUNNER_NAMESPACE,
+        names::SERVICE_ACCOUNT
+    );
+    for policy in base
+        .iter()
+        .filter(|object| text(object, "/kind").ends_with("AdmissionPolicy"))
+    {
+        let policy = policy.to_string();
+        assert_eq!(
+            policy.matches("kymaros-[a-z0-9]{6}").count(),
+            policy.matches(&pattern).count() + policy.matches("'^kymaros-[a-z0-9]{6}$'").count(),
+            "{policy}"
+        );
+        assert_eq!(
+            policy.matches("system:serviceaccount:kymaros").count(),
+            policy.matches(&runner).count(),
+            "{policy}"
+        );
+    }
+}
+
+#[test]
+fn what_the_net_refuses_the_neutraliser_removes() {
+    let quoted = |file: &str| {
+        let policy = read(&root().join(format!("manifests/fence/{file}.yaml"))).remove(0);
+        let variables = policy["spec"]["variables"].as_array().expect("variables").clone();
+        let found = variables
+            .into_iter()
+            .find(|variable| variable["name"] == "steering")
+            .expect("a list");
+        let quoted: BTreeSet<String> = text(&found, "/expression")
+            .split('\'')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect();
+        quoted
+    };
+    let refused = quoted("sandbox-metadata");
+    assert!(
+        !refused.is_empty() && refused.is_subset(&quoted("neutralise-metadata")),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn the_lists_to_extend_come_first() {
+    let policy = read(&root().join("manifests/fence/networkpolicies.yaml")).remove(0);
+    let names = ["egressCidrs", "dnsNamespaces", "dnsCidrs"];
+    for (index, name) in names.into_iter().enumerate() {
+        // Installations patch them by their place, and the refusal tells their names.
+        assert_eq!(text(&policy, &format!("/spec/variables/{index}/name")), name);
+    }
+    assert!(policy.to_string().contains("add it to egressCidrs or dnsCidrs"));
+}
+
+#[test]
+fn what_the_fence_holds_is_left_out_of_restores() {
+    let policy = read(&root().join("manifests/fence/foreign-kinds.yaml")).remove(0);
+    let variable = |name: &str| {
+        let variables = policy["spec"]["variables"].as_array().expect("variables");
+        let found = variables
+            .iter()
+            .find(|variable| text(variable, "/name") == name)
+            .expect(name);
+        let quoted = text(found, "/expression").split('\'').skip(1).step_by(2);
+        quoted.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let groups = variable("held");
+    assert!(groups.len() > 50, "{groups:?}");
+    for group in groups {
+        // One of the two, for the program knows exactly which groups there are.
+        let below = format!("any.{group}");
+        assert!(
+            rules::never_let_in(&group).or(rules::never_let_in(&below)).is_some(),
+            "{group}: a refusal would count as an error"
+        );
+    }
+    for kind in variable("heldKinds") {
+        let (kind, group) = kind.split_once('.').expect("a group");
+        let rule = rules::of_kind(group, kind, &["*".to_owned()]);
+        assert!(matches!(rule, rules::Rule::Held(_)), "{kind}.{group}: {rule:?}");
+    }
+}
