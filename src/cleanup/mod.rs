@@ -81,7 +81,13 @@ pub async fn clean_up(cluster: &Cluster, run: &RunRef, deadline: Instant) -> Cle
     }
     let mut reasons = Reasons::new();
     let own_volumes = Box::pin(sandboxes::remove(cluster, run, deadline, &mut reasons)).await;
-    Box::pin(sandboxes::wait_for_volumes(cluster, &own_volumes, deadline, &mut reasons)).await;
+    Box::pin(sandboxes::wait_for_volumes(
+        cluster,
+        &own_volumes,
+        deadline,
+        &mut reasons,
+    ))
+    .await;
     Box::pin(provider::remove(cluster, run, deadline, &mut reasons)).await;
     Box::pin(snapshot::remove(cluster, run, deadline, &mut reasons)).await;
     let left = Box::pin(audit(cluster, run)).await;

@@ -98,6 +98,8 @@ where
 /// Objects followed through a watch: always the whole state, whatever happened in between.
 pub struct Watch<K> {
     events: BoxStream<'static, watcher::Result<Event<K>>>,
+    objects_of: Objects<K>,
+    query: Query,
     call: Call,
     objects: BTreeMap<String, K>,
     /// The state of a list that is under way.
@@ -133,6 +135,8 @@ where
     fn new(objects: &Objects<K>, query: &Query, call: Call) -> Self {
         Self {
             events: objects.raw(query),
+            objects_of: objects.clone(),
+            query: query.clone(),
             call,
             objects: BTreeMap::new(),
             listed: BTreeMap::new(),
@@ -157,7 +161,12 @@ where
                         return Ok(());
                     }
                 }
-                Some(Err(error)) => self.bear(self.call.watch_failed(error))?,
+                Some(Err(error)) => {
+                    self.bear(self.call.watch_failed(error))?;
+                    // A watch that goes on after an error says nothing until something changes; only a new list tells that
+                    // the server is back.
+                    self.events = self.objects_of.raw(&self.query);
+                }
                 None => return Err(self.call.interrupted("the watch ended")),
             }
         }

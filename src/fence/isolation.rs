@@ -166,8 +166,14 @@ async fn attempt(site: &Site<'_>, policed: &mut bool) -> Result<Outside, Failure
     // Kept to the end of the second half: what is not there cannot be reached, policies or not.
     let (listener, outside) = outside_of(site).await?;
     let _accepting = AbortOnDrop(tokio::spawn(accept_all(listener)));
-    let open = site.sandboxes.iter().map(|sandbox| open_half(site, &sandbox.name, &outside));
-    let peers = join_all(open).await.into_iter().collect::<Result<Vec<IpAddr>, Failure>>()?;
+    let open = site
+        .sandboxes
+        .iter()
+        .map(|sandbox| open_half(site, &sandbox.name, &outside));
+    let peers = join_all(open)
+        .await
+        .into_iter()
+        .collect::<Result<Vec<IpAddr>, Failure>>()?;
     make_policies(site).await?;
     *policed = true;
     let shut = site

@@ -74,7 +74,11 @@ pub(super) async fn measure(dial: &Dial, nameservers: &[SocketAddr]) -> Outcome 
         }
         open -= 1;
         if open == 0 {
-            let settled = if dial.forbidden.is_empty() { Duration::ZERO } else { SETTLE };
+            let settled = if dial.forbidden.is_empty() {
+                Duration::ZERO
+            } else {
+                SETTLE
+            };
             end = (start + dial.at_least).max(Instant::now() + settled).min(last);
         }
     }

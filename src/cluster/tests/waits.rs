@@ -41,6 +41,7 @@ async fn errors_that_pass_are_waited_out() {
         Box::new(|| Reply::Say(502, "<html>".to_owned())),
         Box::new(|| Reply::list(&[object(1, "wait")])),
         Box::new(|| Reply::status(500, "InternalError", "no watch yet")),
+        Box::new(|| Reply::list(&[object(1, "wait")])),
         Box::new(|| Reply::events(&[("MODIFIED", object(2, "wait"))])),
         Box::new(Reply::quiet),
         Box::new(|| Reply::events(&[("MODIFIED", object(3, "go"))])),
@@ -123,6 +124,29 @@ async fn the_deadline_gives_the_last_state() {
     };
     assert_eq!(word(map.as_ref()), Some("wait"));
     assert_eq!(start.elapsed(), Duration::from_secs(90));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hiccup_long_ago_is_no_error_at_the_deadline() {
+    let mut hiccups = 1;
+    let (cluster, _) = cluster(move |asked: &Asked| match asked.is_watch() {
+        true if hiccups > 0 => {
+            hiccups -= 1;
+            Reply::Refuse
+        }
+        // Nothing happens from here on.
+        true => Reply::quiet(),
+        false => Reply::list(&[object(1, "wait")]),
+    });
+    let maps: Objects<ConfigMap> = cluster.namespaced("a");
+    let waited = maps
+        .wait_for("x", in_seconds(600), |map| word(map) == Some("go"))
+        .await
+        .unwrap();
+    let Waited::Late(Some(map)) = waited else {
+        panic!("{waited:?}")
+    };
+    assert_eq!(word(Some(&map)), Some("wait"));
 }
 
 #[tokio::test(start_paused = true)]
