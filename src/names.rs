@@ -1,6 +1,6 @@
 //! Every name this program gives or looks for: labels, annotations, field managers, condition types and reasons.
 //!
-//! The manifests repeat some of them; `tests/manifests.rs` holds the two together.
+//! The manifests repeat some of them; `tests/manifests` holds the two together.
 
 /// The API group of the three kinds.
 pub const GROUP: &str = "restore.kymaros.io";

@@ -62,14 +62,25 @@ async fn what_stands_behind_another_wall() {
     make(&scene.admin, &[namespace.clone(), account]).await;
     let secret =
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "there", "namespace": scene.sandbox}});
-    make(&scene.admin, &[secret]).await;
+    let restore = with(&own_restore(&scene), json!({"spec": {"backupName": "none-such"}}));
+    make(&scene.admin, &[secret, restore.clone()]).await;
     let mut failed = in_force(&twin, &scene, &bare).await;
     failed.extend(failures(&twin, &without_rbac(&scene)).await);
     failed.extend(failures(&scene.provider, &without_neutralisers(&bare)).await);
     kubectl_in_cluster(&["delete", "-f", "-", "--wait=false"], Some(&copies())).expect("the copies are gone again");
-    send(&scene.admin, Verb::Remove, &namespace).await;
+    for object in [namespace, restore] {
+        send(&scene.admin, Verb::Remove, &object).await;
+    }
     scene.close().await;
     assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+fn named(api_version: &str, kind: &str, namespace: &str, name: &str) -> Value {
+    json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": namespace}})
+}
+
+fn own_restore(scene: &Scene) -> Value {
+    named("velero.io/v1", "Restore", "velero", &format!("kymaros-{}", scene.run))
 }
 
 /// Waits for the first and the last of the copies.
@@ -94,7 +105,6 @@ async fn in_force(twin: &kube::Client, scene: &Scene, bare: &str) -> Vec<String>
 /// What RBAC does not grant the runner, asked by somebody to whom it does.
 fn without_rbac(scene: &Scene) -> Vec<crate::support::cases::Case> {
     let sandbox = &scene.sandbox;
-    let named = |api_version: &str, kind: &str, namespace: &str, name: &str| json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": namespace}});
     let bound = named(
         "rbac.authorization.k8s.io/v1",
         "RoleBinding",
@@ -137,6 +147,12 @@ fn without_rbac(scene: &Scene) -> Vec<crate::support::cases::Case> {
     let admin = json!({"roleRef": {"name": "cluster-admin"}, "metadata": {"name": "admin"}});
     let refused = Expect::Refused;
     vec![
+        case(
+            "changing a Restore",
+            Verb::Patch,
+            with(&own_restore(scene), labelled.clone()),
+            refused("twin-restores", "may not change a Restore"),
+        ),
         case(
             "changing a binding",
             Verb::Patch,
