@@ -11,6 +11,12 @@
 //!
 //! One test needs a cluster whose network ignores policies, and one a finished backup named `shop` of namespace `shop`.
 
+#![expect(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test program says what it measured, and ends where it cannot go on"
+)]
+
 #[path = "support/mod.rs"]
 mod support;
 
@@ -27,6 +33,7 @@ use kymaros_runner::cleanup::{self, RunRef};
 use kymaros_runner::cluster::{Cluster, Velero};
 use kymaros_runner::facts::{Isolation, Reason, SandboxFacts, Stop};
 use kymaros_runner::fence::{self, Fence, Neutraliser, Runner};
+use kymaros_runner::sweep::sweep;
 use kymaros_runner::velero::{Restore, RestoreSpec};
 use serde_json::json;
 
@@ -45,7 +52,16 @@ impl Stage {
         let admin = support::client(None).await;
         let cluster = Cluster::find(false, Duration::from_secs(10)).await.unwrap();
         let services: Api<Service> = Api::namespaced(admin.clone(), "default");
-        let api: IpAddr = services.get("kubernetes").await.unwrap().spec.unwrap().cluster_ip.unwrap().parse().unwrap();
+        let api: IpAddr = services
+            .get("kubernetes")
+            .await
+            .unwrap()
+            .spec
+            .unwrap()
+            .cluster_ip
+            .unwrap()
+            .parse()
+            .unwrap();
         let api_server = SocketAddr::new(api, 443);
         let runner = Runner {
             namespace: "kymaros-system".to_owned(),
@@ -85,7 +101,10 @@ impl Stage {
 
     /// Makes a sandbox for each source and proves their isolation; how long that took, and what was watched afterwards.
     async fn fence(&mut self, settings: &Sandbox, sources: &[&str]) -> (Isolation, Result<Isolation, Stop>, Duration) {
-        let names: Vec<_> = sources.iter().map(|s| ((*s).to_owned(), format!("{s}{}", self.owner.sandbox_suffix()))).collect();
+        let names: Vec<_> = sources
+            .iter()
+            .map(|s| ((*s).to_owned(), format!("{s}{}", self.owner.sandbox_suffix())))
+            .collect();
         let end = End {
             expires_at: "2030-01-01T00:00:00Z".parse().unwrap(),
             provider_namespace: "velero".to_owned(),
@@ -111,7 +130,11 @@ impl Stage {
             run_id: self.owner.run_id.clone(),
             test: self.owner.test.clone(),
             provider_namespace: "velero".to_owned(),
-            sandboxes: self.made.iter().map(|s| (s.name.clone(), Some(s.uid.clone()))).collect(),
+            sandboxes: self
+                .made
+                .iter()
+                .map(|s| (s.name.clone(), Some(s.uid.clone())))
+                .collect(),
         }
     }
 
@@ -143,9 +166,13 @@ fn own_address(towards: SocketAddr) -> IpAddr {
 #[tokio::test]
 #[ignore = "needs a cluster that enforces NetworkPolicies (installs the base, makes and deletes sandboxes)"]
 async fn isolation_is_proved_in_all_sandboxes_at_once() {
-    for (run, isolation) in [("proof1", NetworkIsolation::Strict), ("proof2", NetworkIsolation::Group)] {
+    for (run, isolation) in [
+        ("proof1", NetworkIsolation::Strict),
+        ("proof2", NetworkIsolation::Group),
+    ] {
         let mut stage = Stage::open(run).await;
-        let settings: Sandbox = serde_json::from_value(json!({"resourceQuota": {"cpu": "2", "memory": "1Gi"}})).unwrap();
+        let settings: Sandbox =
+            serde_json::from_value(json!({"resourceQuota": {"cpu": "2", "memory": "1Gi"}})).unwrap();
         let settings = Sandbox {
             network_isolation: isolation,
             ..settings
@@ -156,7 +183,10 @@ async fn isolation_is_proved_in_all_sandboxes_at_once() {
         assert!(took < Duration::from_secs(15), "{took:?}");
         for sandbox in &stage.made {
             let pods: Api<Pod> = Api::namespaced(stage.admin.clone(), &sandbox.name);
-            assert!(pods.list(&ListParams::default()).await.unwrap().items.is_empty(), "probes are gone");
+            assert!(
+                pods.list(&ListParams::default()).await.unwrap().items.is_empty(),
+                "probes are gone"
+            );
             let quotas: Api<ResourceQuota> = Api::namespaced(stage.admin.clone(), &sandbox.name);
             let quota = quotas.get("kymaros-quota").await.unwrap();
             assert!(quota.status.unwrap().used.unwrap().contains_key("count/secrets"));
@@ -173,7 +203,10 @@ async fn a_sandbox_without_dns_says_what_to_set() {
     let (isolation, stopped, _) = stage.fence(&settings, &["one"]).await;
     assert!(matches!(isolation, Isolation::NotTested(_)));
     let stop = stopped.unwrap_err();
-    assert!(stop.reason == Reason::SandboxDenied && stop.message.contains("set sandbox.dns"), "{stop:?}");
+    assert!(
+        stop.reason == Reason::SandboxDenied && stop.message.contains("set sandbox.dns"),
+        "{stop:?}"
+    );
     stage.close().await;
 }
 
@@ -185,6 +218,24 @@ async fn a_network_that_ignores_policies_is_found_out() {
     assert!(matches!(isolation, Isolation::Breached(_)), "{isolation:?}");
     assert_eq!(stopped.unwrap_err().reason, Reason::IsolationNotEnforced);
     stage.close().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (installs the base, makes a sandbox and sweeps it, with every other that is dead by 2031)"]
+async fn the_sweep_takes_an_expired_sandbox_and_leaves_a_fresh_one() {
+    let mut stage = Stage::open("sweep1").await;
+    let (.., watched, _) = stage.fence(&Sandbox::default(), &["one"]).await;
+    watched.unwrap();
+    let namespaces: Api<Namespace> = Api::all(stage.admin.clone());
+    let deadline = || tokio::time::Instant::now() + Duration::from_mins(2);
+    for (now, there) in [("2029-12-31T23:59:00Z", true), ("2030-01-01T00:00:00Z", false)] {
+        let swept = sweep(&stage.cluster, "kymaros-system", now.parse().unwrap(), deadline())
+            .await
+            .unwrap();
+        eprintln!("swept as of {now}: {swept:?}");
+        assert!(swept.left.is_empty(), "{swept:?}");
+        assert_eq!(namespaces.get_opt(&stage.made[0].name).await.unwrap().is_some(), there);
+    }
 }
 
 #[tokio::test]
@@ -223,7 +274,10 @@ async fn clean_up_waits_for_the_restore_and_takes_retained_volumes_along() {
     }
     let retained = retained.expect("a claim of the backup is bound");
     let patch = json!({"spec": {"persistentVolumeReclaimPolicy": "Retain"}});
-    volumes.patch(&retained, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    volumes
+        .patch(&retained, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+        .unwrap();
 
     stage.close().await;
     assert!(volumes.get_opt(&retained).await.unwrap().is_none(), "{retained} stayed");
