@@ -86,30 +86,57 @@ pub async fn sweep(
     let leases = leases_by_run(cluster, own_namespace).await?;
     for run in cleanup::runs_of(&namespaces) {
         let lease = leases.get(&run.run_id);
-        if let Some(lease) = lease
-            && !lease::is_abandoned(cluster, own_namespace, lease).await?
-        {
-            continue;
+        let sandboxes = namespaces.iter().map(|namespace| &namespace.metadata);
+        let sandboxes: Vec<&ObjectMeta> = sandboxes.filter(|meta| run.owns(meta)).collect();
+        match may_go(cluster, own_namespace, &run, &sandboxes, lease, now).await {
+            Ok(May::Go) => sweep_run(cluster, &run, deadline, &mut swept).await,
+            Ok(May::NotYet) => {}
+            Ok(May::Wait(busy)) => {
+                tracing::warn!(
+                    run = run.run_id,
+                    busy,
+                    "left for the next sweep: the provider still writes"
+                );
+                swept.waiting += 1;
+            }
+            // One provider that may not be asked must not keep the sandboxes of others.
+            Err(error) => {
+                tracing::warn!(run = run.run_id, %error, "left for the next sweep");
+                swept.left.push(format!("run {}: {error}", run.run_id));
+            }
         }
-        let due = namespaces
-            .iter()
-            .filter(|namespace| run.owns(&namespace.metadata))
-            .all(|namespace| is_due(&namespace.metadata, lease.and_then(last_sign_of), now));
-        if !due {
-            continue;
-        }
-        if let Some(busy) = cleanup::at_work(cluster, &run).await? {
-            tracing::warn!(
-                run = run.run_id,
-                busy,
-                "left for the next sweep: the provider still writes"
-            );
-            swept.waiting += 1;
-            continue;
-        }
-        sweep_run(cluster, &run, deadline, &mut swept).await;
     }
     Ok(swept)
+}
+
+/// What becomes of a run's sandboxes.
+enum May {
+    /// They are due.
+    Go,
+    /// Their run lives, or their time is not up.
+    NotYet,
+    /// The provider still writes into them; what it does.
+    Wait(String),
+}
+
+async fn may_go(
+    cluster: &Cluster,
+    own_namespace: &str,
+    run: &RunRef,
+    sandboxes: &[&ObjectMeta],
+    lease: Option<&Lease>,
+    now: DateTime<Utc>,
+) -> Result<May, Error> {
+    if let Some(lease) = lease
+        && !lease::is_abandoned(cluster, own_namespace, lease).await?
+    {
+        return Ok(May::NotYet);
+    }
+    let last_sign = lease.and_then(last_sign_of);
+    if !sandboxes.iter().all(|sandbox| is_due(sandbox, last_sign, now)) {
+        return Ok(May::NotYet);
+    }
+    Ok(cleanup::at_work(cluster, run).await?.map_or(May::Go, May::Wait))
 }
 
 async fn sweep_run(cluster: &Cluster, run: &RunRef, deadline: Instant, swept: &mut Swept) {

@@ -236,6 +236,12 @@ pub async fn keep(cluster: &Cluster, run: &RunRef, until: DateTime<Utc>) -> Vec<
     unmarked
 }
 
+/// What the provider made while it worked on the run's Restore. By the Restore's name and not by its UID, for the Restore
+/// itself may be gone.
+fn made_by_restore(run: &RunRef) -> Query {
+    Query::labels(format!("velero.io/restore-name={}", run.provider_name()))
+}
+
 /// `Kind name`, as the audit says it.
 fn title<K: Resource<DynamicType = ()>>(meta: &ObjectMeta) -> String {
     format!("{} {}", K::kind(&()), meta.name.as_deref().unwrap_or_default())

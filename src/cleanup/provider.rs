@@ -10,15 +10,13 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Reasons, RunRef, named, none_if_unknown, title};
+use super::{Reasons, RunRef, made_by_restore, named, none_if_unknown, title};
 use crate::cluster::{Cluster, Error, Objects, Query, Velero, Waited};
 use crate::names::PROVIDER_PREFIX;
 use crate::velero::{
     self, DataDownload, DownloadRequest, PodVolumeRestore, Restore, ServerStatusRequest, VolumeRestoreStatus,
 };
 
-/// Carried by volume restores. Known also when the Restore itself is gone, and with it its UID.
-const RESTORE_NAME: &str = "velero.io/restore-name";
 /// For deleting a Restore even when the sandboxes have used up the time.
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
 
@@ -65,7 +63,7 @@ pub(crate) async fn at_work(cluster: &Cluster, run: &RunRef) -> Result<Option<St
     {
         return Ok(Some(running(&name, Some(&restore))));
     }
-    let query = of_run(run);
+    let query = made_by_restore(run);
     let pod_volumes = unfinished::<PodVolumeRestore>(cluster, run, &query).await?;
     let downloads = unfinished::<DataDownload>(cluster, run, &query).await?;
     Ok(pod_volumes.into_iter().chain(downloads).next())
@@ -76,10 +74,6 @@ fn running(name: &str, restore: Option<&Restore>) -> String {
         Some(restore) => format!("Restore {name}: still {}", restore.status.phase),
         None => format!("Restore {name}: its state is not known"),
     }
-}
-
-fn of_run(run: &RunRef) -> Query {
-    Query::labels(format!("{RESTORE_NAME}={}", run.provider_name()))
 }
 
 /// A volume on its way back.
@@ -121,7 +115,7 @@ async fn unfinished<V: VolumeRestore>(cluster: &Cluster, run: &RunRef, query: &Q
 
 /// Tells volume restores that nobody waits for any more to stop. Best effort: those that cannot are waited for.
 async fn stop_volumes(cluster: &Cluster, run: &RunRef) {
-    let query = of_run(run);
+    let query = made_by_restore(run);
     let uid = |labels: &std::collections::BTreeMap<String, String>| labels.get(velero::label::RESTORE_UID).cloned();
     let volumes: Objects<PodVolumeRestore> = cluster.namespaced(&run.provider_namespace);
     let downloads: Objects<DataDownload> = cluster.namespaced(&run.provider_namespace);
@@ -156,7 +150,7 @@ async fn wait_for_volumes<V: VolumeRestore>(
     run: &RunRef,
     deadline: Instant,
 ) -> Result<Option<String>, Error> {
-    let query = of_run(run);
+    let query = made_by_restore(run);
     // Mostly there is nothing to wait for; and a kind that is not served cannot be watched.
     let Some(mut busy) = unfinished::<V>(cluster, run, &query).await?.into_iter().next() else {
         return Ok(None);

@@ -6,11 +6,8 @@ use kube::{CustomResource, ResourceExt};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Reasons, RunRef, named, none_if_unknown};
-use crate::cluster::{Cluster, Error, Objects, Query, Waited};
-
-/// Carried by what the provider makes in a restore.
-const RESTORE_NAME: &str = "velero.io/restore-name";
+use super::{Reasons, RunRef, made_by_restore, named, none_if_unknown};
+use crate::cluster::{Cluster, Error, Objects, Waited};
 
 /// The part of a `VolumeSnapshotContent` that says for whom it was made.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, Serialize)]
@@ -39,8 +36,7 @@ struct SnapshotRef {
 /// backup too, and anybody can write it.
 pub(super) async fn of_run(cluster: &Cluster, run: &RunRef) -> Result<Vec<VolumeSnapshotContent>, Error> {
     let contents: Objects<VolumeSnapshotContent> = cluster.all();
-    let query = Query::labels(format!("{RESTORE_NAME}={}", run.provider_name()));
-    let mut found = none_if_unknown(contents.list(&query).await)?;
+    let mut found = none_if_unknown(contents.list(&made_by_restore(run)).await)?;
     let sandboxes = run.sandbox_names();
     found.retain(|content| sandboxes.contains(content.spec.volume_snapshot_ref.namespace.as_str()));
     Ok(found)

@@ -633,6 +633,20 @@ async fn the_sweep_leaves_live_runs_and_busy_providers_alone() {
     let (swept_alive, touched) = swept(alive, "2036-01-01T12:00:00Z").await;
     assert_eq!((swept_alive, touched.len()), (Swept::default(), 0));
 
+    // One provider that may not be asked does not keep the others' sandboxes.
+    let mut other = sandbox();
+    other["metadata"]["labels"]["kymaros.io/run"] = json!("aaa111");
+    other["metadata"]["annotations"]["kymaros.io/provider-namespace"] = json!("elsewhere");
+    let mut partly = full().with("/api/v1/namespaces/other-kymaros-aaa111", other);
+    partly.refused.push(("GET", "/namespaces/elsewhere/"));
+    let (partly, touched) = swept(partly, "2026-01-01T12:00:00Z").await;
+    assert!(
+        partly.left.iter().any(|left| left.starts_with("run aaa111: ")),
+        "{partly:?}"
+    );
+    assert!(touched.contains(&"DELETE rp-test-shop-kymaros-abc123".to_owned()));
+    assert!(!touched.contains(&"DELETE other-kymaros-aaa111".to_owned()));
+
     let busy = full().with(RESTORE, restore("InProgress"));
     let (waiting, touched) = swept(busy, "2026-01-01T12:00:00Z").await;
     assert_eq!((waiting.waiting, touched.len()), (1, 0));

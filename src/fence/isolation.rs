@@ -108,10 +108,16 @@ pub(super) async fn prove(fence: &Fence<'_>, sandboxes: &[SandboxFacts]) -> Proo
                 end: Ok(watch_on(&site, outside)),
             }
         }
-        Err(Failure::Api(error)) => Proof {
-            isolation: Isolation::NotTested("the probes could not be run".to_owned()),
-            end: Err(stop(&error)),
-        },
+        Err(Failure::Api(error)) => {
+            let isolation = Isolation::NotTested(format!("the probes could not be run: {error}"));
+            // A cluster that refuses the probes leaves isolation unproved, and one that does not answer leaves everything.
+            let end = if required || error.is_transient() {
+                Err(stop(&error))
+            } else {
+                Ok(IsolationWatch { task: None })
+            };
+            Proof { isolation, end }
+        }
         Err(Failure::Flaw(flaw)) => {
             let (isolation, stop) = weigh(flaw, required);
             tracing::warn!(?isolation, required, "isolation was not proved");

@@ -415,13 +415,22 @@ async fn every_flaw_has_its_reason_and_stops_where_proof_is_required() {
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_cannot_run_is_the_sandboxs_fault() {
-    let (cluster, log) = cluster(|asked| {
-        if asked.is("POST", "/pods") {
-            return forbidden("pods \"kymaros-probe-open\" is forbidden: violates PodSecurity");
-        }
-        stored(asked)
-    });
-    let (isolation, watched, _) = prove((cluster, log), IsolationProof::Required).await;
+    let refusing = || {
+        cluster(|asked| {
+            if asked.is("POST", "/pods") {
+                return forbidden("pods \"kymaros-probe-open\" is forbidden: violates PodSecurity");
+            }
+            stored(asked)
+        })
+    };
+    let (isolation, watched, _) = prove(refusing(), IsolationProof::Required).await;
     assert!(matches!(isolation, Isolation::NotTested(_)));
     assert_eq!(watched.unwrap_err().reason, Reason::SandboxDenied);
+    let (isolation, watched, writes) = prove(refusing(), IsolationProof::Report).await;
+    assert!(matches!(isolation, Isolation::NotTested(text) if text.contains("violates PodSecurity")));
+    assert_eq!(watched, Ok(Isolation::NotReached));
+    assert_eq!(
+        writes.iter().filter(|write| *write == "POST networkpolicies").count(),
+        4
+    );
 }
