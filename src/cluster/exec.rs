@@ -47,31 +47,54 @@ impl Objects<Pod> {
         let process = self.api().exec(pod, command, &params).await;
         let mut process = process.map_err(|error| self.named("exec in", pod).failed(error))?;
         let (stdout, stderr, status) = (process.stdout(), process.stderr(), process.take_status());
-        // All three at once: the connection stops when one of the pipes is full.
-        let (stdout, stderr, status) = tokio::join!(drain(stdout, kept), drain(stderr, kept), async {
+        let status = async {
             match status {
                 Some(status) => status.await,
                 None => None,
             }
-        });
-        Ok(Output {
-            ended: ended(status),
-            stdout,
-            stderr,
-        })
+        };
+        Ok(collect(stdout, stderr, status, kept).await)
+    }
+}
+
+/// Reads both streams while it waits for the status: the connection stops when one of the pipes is full.
+///
+/// A connection that broke gives no status, and its pipes are left open for ever: then the streams are not waited for.
+async fn collect(
+    stdout: Option<impl AsyncRead + Unpin>,
+    stderr: Option<impl AsyncRead + Unpin>,
+    status: impl Future<Output = Option<Status>>,
+    kept: usize,
+) -> Output {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let status = {
+        let reading = async { tokio::join!(drain(stdout, kept, &mut out), drain(stderr, kept, &mut err)) };
+        tokio::pin!(reading, status);
+        tokio::select! {
+            status = &mut status => {
+                if status.is_some() {
+                    reading.await;
+                }
+                status
+            }
+            _ = &mut reading => status.await,
+        }
+    };
+    Output {
+        ended: ended(status),
+        stdout: out,
+        stderr: err,
     }
 }
 
 /// Reads a stream to its end and keeps its beginning. An error is an end too: that the connection broke, the status tells.
-async fn drain(stream: Option<impl AsyncRead + Unpin>, kept: usize) -> Vec<u8> {
-    let mut out = Vec::new();
-    let Some(mut stream) = stream else { return out };
+async fn drain(stream: Option<impl AsyncRead + Unpin>, kept: usize, out: &mut Vec<u8>) {
+    let Some(mut stream) = stream else { return };
     let mut buffer = vec![0; PIPE];
     while let Ok(read @ 1..) = stream.read(&mut buffer).await {
         let room = kept - out.len();
         out.extend_from_slice(&buffer[..read.min(room)]);
     }
-    out
 }
 
 /// Reads the status that ends a command.
@@ -95,6 +118,7 @@ fn ended(status: Option<Status>) -> Ended {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, from_value, json};
+    use tokio::io::AsyncWriteExt as _;
 
     use super::*;
 
@@ -125,11 +149,49 @@ mod tests {
         assert_eq!(ended(None), Ended::Lost);
     }
 
+    fn success() -> Option<Status> {
+        Some(from_value(json!({ "status": "Success" })).unwrap())
+    }
+
     #[tokio::test]
     async fn the_beginning_is_kept_and_the_rest_is_read() {
         let long = vec![b'x'; 100_000];
-        assert_eq!(drain(Some(long.as_slice()), 10).await, b"xxxxxxxxxx");
-        assert_eq!(drain(Some(&long[..5]), 10).await, b"xxxxx");
-        assert_eq!(drain(None::<&[u8]>, 10).await, b"");
+        let output = collect(Some(long.as_slice()), Some(&long[..5]), async { success() }, 10).await;
+        assert_eq!(
+            (output.ended, output.stdout.as_slice(), output.stderr.as_slice()),
+            (Ended::Code(0), &b"xxxxxxxxxx"[..], &b"xxxxx"[..])
+        );
+    }
+
+    #[tokio::test]
+    async fn both_streams_are_read_while_the_command_runs() {
+        let (mut out, reader) = tokio::io::duplex(16);
+        let (mut err, other) = tokio::io::duplex(16);
+        let command = async {
+            out.write_all(&[b'o'; 1000]).await.unwrap();
+            err.write_all(&[b'e'; 1000]).await.unwrap();
+            drop((out, err));
+            success()
+        };
+        let output = collect(Some(reader), Some(other), command, 100).await;
+        assert_eq!(
+            (output.ended, output.stdout.len(), output.stderr.len()),
+            (Ended::Code(0), 100, 100)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broken_connection_is_not_waited_for() {
+        let (mut open, reader) = tokio::io::duplex(16);
+        let breaks = async {
+            open.write_all(b"started").await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            None
+        };
+        let reading = collect(Some(reader), None::<&[u8]>, breaks, 100);
+        let output = tokio::time::timeout(std::time::Duration::from_secs(5), reading)
+            .await
+            .expect("an end");
+        assert_eq!((output.ended, output.stdout.as_slice()), (Ended::Lost, &b"started"[..]));
     }
 }
