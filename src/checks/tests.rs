@@ -474,6 +474,53 @@ async fn a_restarted_pod_must_stay_ready() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_further_restart_begins_the_wait_anew_and_other_changes_do_not() {
+    for (restarts, seconds) in [(5, 15), (4, 10)] {
+        let pod = |restarts: u32, version: &str| {
+            let mut pod = ready_pod("web-0");
+            pod["metadata"]["resourceVersion"] = json!(version);
+            pod["status"]["containerStatuses"] =
+                json!([{ "name": "web", "image": "web:1", "imageID": "", "ready": true, "restartCount": restarts }]);
+            pod
+        };
+        let (first, then) = (pod(4, "1"), pod(restarts, "11"));
+        let mut watches = 0;
+        let (cluster, _) = fake::cluster(move |asked| {
+            if !asked.is_watch() {
+                return Reply::list(&[first.clone()]);
+            }
+            watches += 1;
+            match watches {
+                1 => Reply::Later(
+                    Duration::from_secs(5),
+                    200,
+                    format!("{}\n", json!({ "type": "MODIFIED", "object": then })),
+                ),
+                _ => Reply::quiet(),
+            }
+        });
+        let sandboxes = sandboxes(&[("shop", SANDBOX)]);
+        let block = json!({ "labelSelector": {}, "timeout": "90s" });
+        let checks = [check(
+            json!({ "name": "worker", "type": "podStatus", "podStatus": block }),
+        )];
+        let mut done = Vec::new();
+        run_all(
+            &Context::new(&cluster, &sandboxes),
+            &checks,
+            Duration::from_mins(10),
+            &mut done,
+        )
+        .await;
+        assert_eq!(
+            (done[0].status, done[0].duration),
+            (Status::Pass, Duration::from_secs(seconds)),
+            "{done:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_command_needs_a_ready_pod_and_the_right_to_run() {
     let block = json!({ "podSelector": { "app": "web" }, "command": ["true"] });
