@@ -1,170 +1,12 @@
 //! Whole checks against an API server that is a table, and real listeners on the loopback interface.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::Arc;
+mod support;
 
-use serde_json::{Value, from_value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::fake::{self, Asked, Reply};
-
-const SANDBOX: &str = "rp-test-shop-kymaros-abc123";
-const OTHER: &str = "rp-test-billing-kymaros-abc123";
-
-/// An API server that answers from a table and notes what it is asked.
-#[derive(Clone, Default)]
-struct Fake {
-    answers: BTreeMap<String, (u16, Value)>,
-    log: Arc<Mutex<Vec<String>>>,
-}
-
-impl Fake {
-    /// Answers `METHOD path` so.
-    fn on(mut self, request: &str, status: u16, answer: Value) -> Self {
-        self.answers.insert(request.to_owned(), (status, answer));
-        self
-    }
-
-    /// Has these objects of a kind in a sandbox.
-    fn objects(self, group: &str, plural: &str, sandbox: &str, objects: &[Value]) -> Self {
-        let path = format!("GET /{group}/namespaces/{sandbox}/{plural}");
-        let list =
-            json!({ "kind": "List", "apiVersion": "v1", "metadata": { "resourceVersion": "1" }, "items": objects });
-        objects.iter().fold(self.on(&path, 200, list), |fake, object| {
-            let name = object["metadata"]["name"].as_str().unwrap();
-            fake.on(&format!("{path}/{name}"), 200, object.clone())
-        })
-    }
-
-    /// A Service on this address, with a ready pod behind it.
-    fn service(self, address: SocketAddr) -> Self {
-        let spec =
-            json!({ "clusterIP": address.ip(), "clusterIPs": [address.ip()], "ports": [{ "port": address.port() }] });
-        let metadata = |name: &str| json!({ "name": name, "namespace": SANDBOX });
-        let endpoint =
-            json!({ "addresses": ["10.0.0.1"], "targetRef": { "kind": "Pod", "name": "web-0", "namespace": SANDBOX } });
-        self.objects(
-            "api/v1",
-            "services",
-            SANDBOX,
-            &[json!({ "metadata": metadata("web"), "spec": spec })],
-        )
-        .objects(
-            "apis/discovery.k8s.io/v1",
-            "endpointslices",
-            SANDBOX,
-            &[json!({ "metadata": metadata("web-x"), "addressType": "IPv4", "endpoints": [endpoint], "ports": [] })],
-        )
-        .objects("api/v1", "pods", SANDBOX, &[ready_pod("web-0")])
-    }
-
-    fn cluster(&self) -> Cluster {
-        let fake = self.clone();
-        let (cluster, _) = fake::cluster(move |asked| fake.answer(asked));
-        cluster
-    }
-
-    fn answer(&self, asked: &Asked) -> Reply {
-        self.log
-            .lock()
-            .unwrap()
-            .push(format!("{} {}", asked.method, asked.path));
-        if asked.is_watch() {
-            return Reply::quiet();
-        }
-        let path = asked.path.split('?').next().unwrap_or_default();
-        match self.answers.get(&format!("{} {path}", asked.method)) {
-            Some((status, answer)) => Reply::Say(*status, answer.to_string()),
-            None => Reply::status(404, "NotFound", "not found"),
-        }
-    }
-
-    fn asked(&self, part: &str) -> usize {
-        self.log
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|call| call.contains(part))
-            .count()
-    }
-}
-
-fn ready_pod(name: &str) -> Value {
-    json!({
-        "metadata": { "name": name, "namespace": SANDBOX },
-        "spec": { "containers": [{ "name": "web" }] },
-        "status": {
-            "phase": "Running", "podIP": "10.0.0.1", "podIPs": [{ "ip": "10.0.0.1" }],
-            "conditions": [{ "type": "Ready", "status": "True" }],
-        },
-    })
-}
-
-fn forbidden() -> Value {
-    fake::status(403, "Forbidden", "no")
-}
-
-fn sandboxes(names: &[(&str, &str)]) -> Vec<SandboxFacts> {
-    let make = |(source, name): &(&str, &str)| SandboxFacts {
-        source: (*source).to_owned(),
-        name: (*name).to_owned(),
-        uid: String::new(),
-    };
-    names.iter().map(make).collect()
-}
-
-fn check(value: Value) -> Check {
-    from_value(value).unwrap()
-}
-
-/// Runs the checks in the only sandbox.
-async fn run(fake: &Fake, checks: &[Value], timeout: Duration) -> Vec<CheckFact> {
-    let (cluster, sandboxes) = (fake.cluster(), sandboxes(&[("shop", SANDBOX)]));
-    let checks: Vec<Check> = checks.iter().cloned().map(check).collect();
-    let mut done = Vec::new();
-    run_all(&Context::new(&cluster, &sandboxes), &checks, timeout, &mut done).await;
-    done
-}
-
-/// Runs one check with time enough; its status and message.
-async fn one(fake: &Fake, check: Value) -> (Status, String) {
-    let fact = run(fake, &[check], Duration::from_mins(1)).await.remove(0);
-    (fact.status, fact.message)
-}
-
-fn tcp(name: &str, port: u16, retries: u32) -> Value {
-    json!({ "name": name, "type": "tcpSocket", "tcpSocket": { "service": "web", "port": port, "retries": retries } })
-}
-
-fn http_get(port: u16, more: Value) -> Value {
-    let mut block = json!({ "service": "web", "port": port, "path": "/healthz?key=1", "retries": 0 });
-    block.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    json!({ "name": "api", "type": "httpGet", "httpGet": block })
-}
-
-/// Answers every request with its own text.
-async fn echo() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let mut asked = vec![0; 4096];
-                let read = stream.read(&mut asked).await.unwrap_or_default();
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {read}\r\n\r\n");
-                let _ = stream.write_all(&[head.as_bytes(), &asked[..read]].concat()).await;
-            });
-        }
-    });
-    address
-}
-
-async fn closed() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
-}
+use crate::cluster::fake::{self, Reply};
+use support::*;
 
 #[tokio::test]
 async fn a_failed_critical_check_skips_all_later_ones() {
@@ -488,7 +330,7 @@ async fn a_further_restart_begins_the_wait_anew_and_other_changes_do_not() {
         let mut watches = 0;
         let (cluster, _) = fake::cluster(move |asked| {
             if !asked.is_watch() {
-                return Reply::list(&[first.clone()]);
+                return Reply::list(std::slice::from_ref(&first));
             }
             watches += 1;
             match watches {

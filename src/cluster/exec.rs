@@ -149,14 +149,14 @@ mod tests {
         assert_eq!(ended(None), Ended::Lost);
     }
 
-    fn success() -> Option<Status> {
-        Some(from_value(json!({ "status": "Success" })).unwrap())
+    fn success() -> Status {
+        from_value(json!({ "status": "Success" })).unwrap()
     }
 
     #[tokio::test]
     async fn the_beginning_is_kept_and_the_rest_is_read() {
         let long = vec![b'x'; 100_000];
-        let output = collect(Some(long.as_slice()), Some(&long[..5]), async { success() }, 10).await;
+        let output = collect(Some(long.as_slice()), Some(&long[..5]), async { Some(success()) }, 10).await;
         assert_eq!(
             (output.ended, output.stdout.as_slice(), output.stderr.as_slice()),
             (Ended::Code(0), &b"xxxxxxxxxx"[..], &b"xxxxx"[..])
@@ -171,7 +171,7 @@ mod tests {
             out.write_all(&[b'o'; 1000]).await.unwrap();
             err.write_all(&[b'e'; 1000]).await.unwrap();
             drop((out, err));
-            success()
+            Some(success())
         };
         let output = collect(Some(reader), Some(other), command, 100).await;
         assert_eq!(
