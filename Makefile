@@ -1,8 +1,22 @@
 # `make` alone says what there is. The test bed is a real cluster with a real Velero: tests/cluster/README.md.
-.PHONY: help bed-build bed-up bed-down
+.PHONY: help demo demo-down test image scenarios bed-build bed-up bed-down
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## a cluster, a backup, a drill that passes and one that must not
+	tests/demo/demo
+
+demo-down: bed-down ## end the demo's cluster and remove its data
+
+test: ## everything: format, lint, unit tests, a real cluster, all scenarios
+	tests/run
+
+image: ## the image, as build/image.tar
+	tests/image/build
+
+scenarios: ## only the scenarios, on the bed with the image of this tree
+	tests/run bed image scenarios
 
 bed-build: ## compile the test bed (20 minutes the first time, then only what changed)
 	tests/cluster/build
@@ -10,5 +24,5 @@ bed-build: ## compile the test bed (20 minutes the first time, then only what ch
 bed-up: ## start this checkout's test bed: a cluster with Velero
 	tests/cluster/up velero
 
-bed-down: ## end it
-	tests/cluster/down
+bed-down: ## end it and remove its data
+	tests/cluster/down --wipe
