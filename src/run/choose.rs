@@ -2,13 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::ByteString;
-
 use crate::clock;
-use crate::cluster::{DownloadError, Downloads, ProviderError, StoreTrust, Velero};
+use crate::cluster::{DownloadError, Downloads, ProviderError, Velero};
 use crate::facts::{BackupFacts, Reason, Stop};
 use crate::plan::{self, Inventory, Point, ValidTest};
-use crate::velero::{self, BackupStorageLocation, Contents, FileKind, Volumes};
+use crate::velero::{self, Contents, FileKind, Volumes};
 
 /// Backups whose lists are looked at before giving up. Each costs a request and a download.
 const MOST_LISTS: usize = 50;
@@ -40,9 +38,10 @@ pub(super) async fn choose(velero: &Velero, test: &ValidTest, random: u64) -> Re
     };
     let selection = plan::rank(test, &inventory, clock::now(), random)?;
     let sources: BTreeSet<String> = test.sources().into_iter().collect();
+    let trust = velero.trust(&locations).await;
+    let downloads = velero.downloads(&trust).map_err(|error| lists(&error))?;
     let mut missed = Vec::new();
     for point in selection.candidates.iter().take(MOST_LISTS) {
-        let downloads = velero.downloads(&trust(&locations, point)?).map_err(|e| lists(&e))?;
         let wanted = sources.clone();
         let parse = move |reader: &mut dyn std::io::Read| velero::read_backup_contents(reader, &wanted);
         let contents = match downloads.fetch(FileKind::BackupResourceList, &point.name, parse).await {
@@ -89,26 +88,6 @@ async fn volumes(downloads: &Downloads, point: &Point, sources: &BTreeSet<String
         Err(DownloadError::NotAvailable(_)) => Ok(Volumes::default()),
         Err(error) => Err(lists(&error)),
     }
-}
-
-/// The certificate authority that the backup's location names, in itself.
-fn trust(locations: &[BackupStorageLocation], point: &Point) -> Result<StoreTrust, Stop> {
-    let mut trust = StoreTrust::default();
-    let location = locations.iter().find(|l| l.name() == point.storage_location);
-    if let Some(encoded) = location.and_then(|l| l.spec.object_storage.ca_cert.clone()) {
-        let bad = |why: String| {
-            Stop::new(
-                Reason::ProviderUnavailable,
-                format!(
-                    "objectStorage.caCert of BackupStorageLocation {}: {why}",
-                    point.storage_location
-                ),
-            )
-        };
-        let ByteString(pem) = serde_json::from_value(encoded.into()).map_err(|error| bad(error.to_string()))?;
-        trust.add(&pem).map_err(|error| bad(error.to_string()))?;
-    }
-    Ok(trust)
 }
 
 fn unavailable(error: ProviderError) -> Stop {

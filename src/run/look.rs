@@ -123,6 +123,9 @@ impl Run<'_> {
         };
         let (checked_after, dependencies, ()) = tokio::join!(checks, dependencies, stable);
         self.facts.dependencies = dependencies;
+        if startup.blindness().is_some() {
+            return Err(blind(startup));
+        }
         self.timeline.end("podStartup");
         self.timeline.end("checks");
 
