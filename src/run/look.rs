@@ -196,7 +196,7 @@ async fn results(
                 .iter()
                 .map(|p| problem(p, sandboxes, expected))
                 .collect();
-            restore.warning_count = results.warnings.total - results.warnings.noise;
+            restore.warning_count = results.warnings.total;
             restore.warnings = results.warnings.texts;
         }
         Err(DownloadError::Api(error)) => return Err(super::api(error)),

@@ -90,7 +90,11 @@ async fn run_in_span(settings: &Settings) -> Exit {
         }
     };
     run.conclude(stopped);
-    finish::finish(run, &stopper).await
+    let exit = finish::finish(run, &stopper).await;
+    if !admitted.lease.is_lost() {
+        admitted.lease.release().await;
+    }
+    exit
 }
 
 /// A run in the middle.
