@@ -125,7 +125,9 @@ impl Expect {
         match &self.output {
             None => Ok(format!("{seen}{said}")),
             // Commands end their output with a newline that nobody means.
-            Some(regex) if regex.is_match(output.stdout.trim_end_matches(['\r', '\n'])) => Ok(format!("{seen}, its output matches{said}")),
+            Some(regex) if regex.is_match(output.stdout.trim_ascii_end()) => {
+                Ok(format!("{seen}, its output matches{said}"))
+            }
             Some(_) => Err(format!("{seen}, but its output does not match{said}")),
         }
     }

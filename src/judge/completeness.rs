@@ -2,7 +2,7 @@
 //!
 //! Counted by identity: an object too many hides no object that is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::facts::{Brief, Facts, Fault, KindFacts, ProviderProblem, VolumeFacts};
 use crate::judge::level::{Level, first_few, name_in, share, weight::COMPLETENESS};
@@ -86,13 +86,14 @@ pub fn judge(brief: &Brief, facts: &Facts) -> Completeness {
     let mut tested = Vec::new();
     let mut not_tested = Vec::new();
     for kind in &objects.kinds {
+        let seen = Seen::of(kind);
         let named = |name: &str| name_in(brief, &kind.source, &format!("{}/{name}", kind.kind));
         for name in kind
             .expected
             .iter()
             .filter(|name| !refused_on_purpose(facts, kind, name))
         {
-            match absent(kind, name, &restore.errors) {
+            match seen.absent(name, &restore.errors) {
                 None => tally.there(),
                 Some(reason) => tally.missing(named(name), reason),
             }
@@ -188,39 +189,60 @@ fn level(tally: &Tally, brief: &Brief) -> Level {
     Level::fail(points, detail)
 }
 
-/// Why an expected object is not there; `None` if it is.
-fn absent(kind: &KindFacts, name: &str, errors: &[ProviderProblem]) -> Option<String> {
-    let of_object = |e: &&ProviderProblem| {
-        e.resource.as_deref() == Some(kind.resource.as_str())
-            && e.source.as_deref() == Some(kind.source.as_str())
-            && e.name.as_deref() == Some(name)
-    };
-    let Some(present) = &kind.present else {
-        return Some(kind.unlisted.clone().unwrap_or_else(|| "not looked for".to_owned()));
-    };
-    if kind.vanished.iter().any(|v| v == name) {
-        return Some("restored, then vanished during the run".to_owned());
+/// What was seen of a kind, for many questions: a namespace may hold tens of thousands of one.
+struct Seen<'k> {
+    kind: &'k KindFacts,
+    present: Option<HashSet<&'k str>>,
+    vanished: HashSet<&'k str>,
+}
+
+impl<'k> Seen<'k> {
+    fn of(kind: &'k KindFacts) -> Self {
+        Self {
+            kind,
+            present: kind
+                .present
+                .as_ref()
+                .map(|names| names.iter().map(String::as_str).collect()),
+            vanished: kind.vanished.iter().map(String::as_str).collect(),
+        }
     }
-    if present.iter().any(|p| p == name) {
-        return None;
+
+    /// Why an expected object is not there; `None` if it is.
+    fn absent(&self, name: &str, errors: &[ProviderProblem]) -> Option<String> {
+        let kind = self.kind;
+        let Some(present) = &self.present else {
+            return Some(kind.unlisted.clone().unwrap_or_else(|| "not looked for".to_owned()));
+        };
+        if self.vanished.contains(name) {
+            return Some("restored, then vanished during the run".to_owned());
+        }
+        if present.contains(name) {
+            return None;
+        }
+        if let Some(error) = errors.iter().find(|e| concerns(e, kind, name)) {
+            return Some(error.message.clone());
+        }
+        if kind.created.contains(name) {
+            return Some("created, then vanished".to_owned());
+        }
+        Some("never attempted by the provider".to_owned())
     }
-    if let Some(error) = errors.iter().find(of_object) {
-        return Some(error.message.clone());
-    }
-    if kind.created.contains(name) {
-        return Some("created, then vanished".to_owned());
-    }
-    Some("never attempted by the provider".to_owned())
+}
+
+/// Is this error about this object?
+fn concerns(error: &ProviderProblem, kind: &KindFacts, name: &str) -> bool {
+    error.resource.as_deref() == Some(kind.resource.as_str())
+        && error.source.as_deref() == Some(kind.source.as_str())
+        && error.name.as_deref() == Some(name)
 }
 
 /// Is this expected object held by our own policies? Then it is neither expected nor missing.
 pub fn refused_on_purpose(facts: &Facts, kind: &KindFacts, name: &str) -> bool {
-    facts.restore.iter().flat_map(|r| &r.errors).any(|e| {
-        e.fault == Fault::Fence
-            && e.resource.as_deref() == Some(kind.resource.as_str())
-            && e.source.as_deref() == Some(kind.source.as_str())
-            && e.name.as_deref() == Some(name)
-    })
+    let errors = facts.restore.iter().flat_map(|r| &r.errors);
+    errors
+        .into_iter()
+        .any(|e| e.fault == Fault::Fence && concerns(e, kind, name))
 }
 
 /// What became of a claim's data: "bound" says nothing about it, only the provider's own record of the new volume does.
@@ -270,10 +292,11 @@ pub fn counts(facts: &Facts) -> BTreeMap<(String, String, bool), Count> {
             .entry((kind.group.clone(), kind.kind.clone(), kind.custom))
             .or_default();
         count.expected += kind.expected.len() + held;
+        let seen = Seen::of(kind);
         count.present += kind
             .expected
             .iter()
-            .filter(|name| absent(kind, name, &[]).is_none())
+            .filter(|name| seen.absent(name, &[]).is_none())
             .count();
     }
     counts

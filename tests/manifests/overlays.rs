@@ -44,7 +44,7 @@ fn the_sandbox_role_is_made_of_parts_without_any_read_of_secrets() {
     assert_eq!(selector, json!({"kymaros.io/aggregate-to-sandbox": "true"}));
     let part = one(&base, "ClusterRole", "kymaros-sandbox-base");
     assert_eq!(part["metadata"]["labels"]["kymaros.io/aggregate-to-sandbox"], "true");
-    for part in ["sandbox-exec", "sandbox-logs", "sandbox-header-secrets"] {
+    for part in ["sandbox-exec", "sandbox-header-secrets"] {
         let role = read(&root().join(format!("kustomize/components/{part}/clusterrole.yaml"))).remove(0);
         assert_eq!(
             role["metadata"]["labels"]["kymaros.io/aggregate-to-sandbox"], "true",
@@ -272,20 +272,16 @@ fn another_provider_namespace_is_named_once() {
 
 #[test]
 fn the_components_add_what_they_say() {
-    let kustomization = "resources: [KUSTOMIZE/base]\ncomponents:\n- KUSTOMIZE/components/sandbox-exec\n- KUSTOMIZE/components/sandbox-logs\n\
-                         - KUSTOMIZE/components/sandbox-header-secrets\n- KUSTOMIZE/components/notification-secrets\n- KUSTOMIZE/components/before-1.36\n";
+    let kustomization = "resources: [KUSTOMIZE/base]\ncomponents:\n- KUSTOMIZE/components/sandbox-exec\n\
+                         - KUSTOMIZE/components/sandbox-header-secrets\n- KUSTOMIZE/components/location-ca\n- KUSTOMIZE/components/before-1.36\n";
     let built = build(&overlay("components", &[("kustomization.yaml", kustomization)]));
-    for part in [
-        "kymaros-sandbox-exec",
-        "kymaros-sandbox-logs",
-        "kymaros-sandbox-header-secrets",
-    ] {
+    for part in ["kymaros-sandbox-exec", "kymaros-sandbox-header-secrets"] {
         one(&built, "ClusterRole", part);
     }
-    let secrets = one(&built, "Role", "kymaros-runner-notifications");
+    let secrets = one(&built, "Role", "kymaros-runner-location-ca");
     assert_eq!(
         secrets["rules"],
-        json!([{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["kymaros-notifications"], "verbs": ["get"]}])
+        json!([{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["velero-ca"], "verbs": ["get"]}])
     );
     assert!(
         built

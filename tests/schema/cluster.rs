@@ -22,7 +22,7 @@ fn variable(name: &str) -> Option<String> {
 }
 
 fn kubectl_program() -> String {
-    variable("KYMAROS_TEST_KUBECTL").unwrap_or_else(|| "kubectl".to_owned())
+    variable("KYMAROS_KUBECTL").unwrap_or_else(|| "kubectl".to_owned())
 }
 
 impl Cluster {
@@ -54,7 +54,7 @@ impl Cluster {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("kubectl must be in PATH or named by KYMAROS_TEST_KUBECTL");
+            .expect("kubectl must be in PATH or named by KYMAROS_KUBECTL");
         let mut stdin = child.stdin.take().unwrap();
         if let Some(input) = input {
             stdin.write_all(input.to_string().as_bytes()).unwrap();

@@ -3,7 +3,7 @@
 //!
 //! Nothing here runs unless asked for (`cargo test --test schema -- --ignored`), and never against a cluster that
 //! happens to be configured: only `KYMAROS_TEST_KUBECONFIG` names it. The definitions in `manifests/crds` are installed
-//! there; everything else is in namespaces of the tests' own. `KYMAROS_TEST_KUBECTL` names a kubectl that is not in `PATH`.
+//! there; everything else is in namespaces of the tests' own. `KYMAROS_KUBECTL` names a kubectl that is not in `PATH`.
 
 mod cluster;
 mod health_check_policy;
