@@ -64,7 +64,7 @@ impl Holder {
 #[derive(Debug)]
 pub enum Asked {
     /// It is ours.
-    Held(Held, Option<Abandoned>),
+    Held(Box<Held>, Option<Abandoned>),
     /// Somebody else held it all the time; who.
     Busy(String),
 }
@@ -102,7 +102,7 @@ pub async fn ask(cluster: &Cluster, request: &Request<'_>) -> Result<Asked, Erro
     loop {
         let asked_at = Instant::now();
         match leases.create(&fresh(request, clock::now())).await {
-            Ok(lease) => return Ok(Asked::Held(Held::new(leases, lease, asked_at), None)),
+            Ok(lease) => return Ok(Asked::Held(Box::new(Held::new(leases, lease, asked_at)), None)),
             Err(error) if error.is_already_exists() => {}
             Err(error) => return Err(error),
         }
@@ -111,7 +111,7 @@ pub async fn ask(cluster: &Cluster, request: &Request<'_>) -> Result<Asked, Erro
         };
         if identity(&current) == Some(request.holder.identity().as_str()) {
             // The answer to an earlier request of ours was lost.
-            return Ok(Asked::Held(Held::new(leases, current, asked_at), None));
+            return Ok(Asked::Held(Box::new(Held::new(leases, current, asked_at)), None));
         }
         if is_abandoned(cluster, request.pod_namespace, &current).await? {
             let mut taken = fresh(request, clock::now());
@@ -130,7 +130,10 @@ pub async fn ask(cluster: &Cluster, request: &Request<'_>) -> Result<Asked, Erro
                         holder: identity(&current).and_then(Holder::parse),
                         annotations: current.metadata.annotations.unwrap_or_default(),
                     };
-                    return Ok(Asked::Held(Held::new(leases, lease, asked_at), Some(abandoned)));
+                    return Ok(Asked::Held(
+                        Box::new(Held::new(leases, lease, asked_at)),
+                        Some(abandoned),
+                    ));
                 }
                 Err(error) if error.is_conflict() || error.is_not_found() => continue,
                 Err(error) => return Err(error),
@@ -204,7 +207,7 @@ fn identity(lease: &Lease) -> Option<&str> {
 /// Until the Lease expires; zero if it has.
 pub fn time_left(lease: &Lease, now: DateTime<Utc>) -> Duration {
     let Some(spec) = &lease.spec else { return Duration::ZERO };
-    let Some(renewed) = spec.renew_time.as_ref().map(|t| from_micro(t)) else {
+    let Some(renewed) = spec.renew_time.as_ref().map(from_micro) else {
         return Duration::ZERO;
     };
     let lasts = Duration::from_secs(u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0));

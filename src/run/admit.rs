@@ -56,7 +56,7 @@ impl Admitted {
             wait: TURN_WAIT,
         };
         match lease::ask(cluster, &request).await.map_err(super::api)? {
-            Asked::Held(held, _) => Ok(held),
+            Asked::Held(held, _) => Ok(*held),
             Asked::Busy(holder) => Err(Stop::new(
                 Reason::QueueTimeout,
                 format!("another drill ({holder}) kept its turn on the provider"),
@@ -122,7 +122,7 @@ pub(super) async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admi
         wait: settings.lease_wait,
     };
     let (lease, abandoned) = match lease::ask(cluster, &request).await {
-        Ok(Asked::Held(lease, abandoned)) => (lease, abandoned),
+        Ok(Asked::Held(lease, abandoned)) => (*lease, abandoned),
         Ok(Asked::Busy(other)) => {
             let note = format!(
                 "another run of this test ({other}) was still going on after LEASE_WAIT; this one tested nothing"

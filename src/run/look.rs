@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::restore;
-use super::{Run, choose::Chosen};
+use super::{Restored, Run};
 use crate::checks;
-use crate::cluster::{Discovery, DownloadError, Downloads, Velero};
+use crate::cluster::{DownloadError, Downloads, Velero};
 use crate::facts::{Fault, KindFacts, ObjectFacts, ProviderProblem, Reason, RestoreFacts, SandboxFacts, Stop};
 use crate::observe::{self, ProviderVolumes, Settled, Startup, StartupOptions};
 use crate::plan::ValidTest;
@@ -17,19 +19,12 @@ const DIAL: Duration = Duration::from_secs(5);
 
 impl Run<'_> {
     /// Everything after the provider has stopped writing.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is what an earlier phase found, and nothing else needs them together"
-    )]
     pub(super) async fn look(
         &mut self,
         test: &ValidTest,
         velero: &Velero,
-        chosen: Chosen,
-        discovery: &Discovery,
+        restored: &Restored,
         expected: Vec<KindFacts>,
-        uid: &str,
-        restored_after: Duration,
     ) -> Result<(), Stop> {
         if let Some(turn) = self.turn.take() {
             turn.release().await;
@@ -37,84 +32,126 @@ impl Run<'_> {
         let Some(restore) = self.facts.restore.as_mut() else {
             return Ok(());
         };
-        self.facts.elapsed = None;
-        let outcomes = results(&chosen.downloads, restore, &self.facts.sandboxes, &expected).await?;
+        let outcomes = results(&restored.chosen.downloads, restore, &self.facts.sandboxes, &expected).await?;
         let phase = RestorePhase::from(restore.phase.as_str());
         if let Some(stop) = restore::end(restore, &phase) {
             return Err(stop);
         }
-        let since = self
-            .anchor
-            .map_or_else(tokio::time::Instant::now, |anchor| anchor.instant());
         let options = StartupOptions {
-            since,
-            restored: tokio::time::Instant::now(),
+            since: self.anchor.map_or_else(Instant::now, |anchor| anchor.instant()),
+            restored: Instant::now(),
             timeout: test.spec.pod_startup.timeout.0,
             stable_for: test.spec.pod_startup.stable_for.0,
             replication_controllers: expected
                 .iter()
                 .any(|k| k.kind == "ReplicationController" && !k.expected.is_empty()),
         };
-        let startup = self
-            .startup
-            .insert(Startup::new(self.cluster, &self.facts.sandboxes, &options));
-        let objects = self.facts.objects.insert(ObjectFacts { kinds: expected });
+        self.facts.objects = Some(ObjectFacts { kinds: expected });
+        self.startup = Some(Startup::new(self.cluster, &self.facts.sandboxes, &options));
 
-        // Completeness is looked at while the pods start.
         self.timeline.begin("podStartup");
+        let settled = self.settle(test, restored, outcomes.as_ref()).await?;
+        self.volumes(velero, restored).await?;
+        let checked_after = self.check(test, settled).await?;
+        self.timeline.end("podStartup");
+        self.timeline.end("checks");
+        self.recovered(settled, restored.after, checked_after);
+
+        let kinds = self.facts.objects.get_or_insert_default();
+        observe::recheck(
+            self.cluster,
+            &restored.discovery,
+            &self.facts.sandboxes,
+            &mut kinds.kinds,
+            outcomes.as_ref(),
+        )
+        .await
+        .map_err(super::api)?;
+        self.facts.hardcoded_names = observe::hardcoded_names(self.cluster, &self.facts.sandboxes, &kinds.kinds)
+            .await
+            .map_err(super::api)?;
+        Ok(())
+    }
+
+    /// Looks through the sandboxes while the pods start.
+    async fn settle(
+        &mut self,
+        test: &ValidTest,
+        restored: &Restored,
+        outcomes: Option<&Outcomes>,
+    ) -> Result<Settled, Stop> {
+        let objects = self.facts.objects.get_or_insert_default();
+        let Some(startup) = self.startup.as_mut() else {
+            return Ok(Settled::Blind);
+        };
         let (counted, settled) = tokio::join!(
             observe::inventory(
                 self.cluster,
-                discovery,
+                &restored.discovery,
                 &self.facts.sandboxes,
                 &mut objects.kinds,
-                outcomes.as_ref(),
+                outcomes,
                 test.is_partial()
             ),
             startup.settled(),
         );
-        restore.created_items = counted.map_err(super::api)?;
+        if let Some(restore) = &mut self.facts.restore {
+            restore.created_items = counted.map_err(super::api)?;
+        }
         tracing::info!(outcome = ?settled, "pods settled");
         if settled == Settled::Blind {
             return Err(blind(startup));
         }
-        let from_files = velero.pod_volumes(uid).await.map_err(super::api)?;
-        let from_snapshots = velero.data_downloads(uid).await.map_err(super::api)?;
+        Ok(settled)
+    }
+
+    /// What became of the claims' data. Every volume restore has ended by now.
+    async fn volumes(&mut self, velero: &Velero, restored: &Restored) -> Result<(), Stop> {
+        let from_files = velero.pod_volumes(&restored.uid).await.map_err(super::api)?;
+        let from_snapshots = velero.data_downloads(&restored.uid).await.map_err(super::api)?;
         let provider = ProviderVolumes {
-            backup: &chosen.volumes,
+            backup: &restored.chosen.volumes,
             from_files: &from_files,
             from_snapshots: &from_snapshots,
         };
-        self.facts.volumes = observe::volumes(
-            self.cluster,
-            &self.facts.sandboxes,
-            &objects.kinds,
-            &provider,
-            &startup.mounts(),
-        )
-        .await
-        .map_err(super::api)?;
+        let mounts = self.startup.as_ref().map(Startup::mounts).unwrap_or_default();
+        let kinds = self
+            .facts
+            .objects
+            .iter()
+            .flat_map(|o| &o.kinds)
+            .cloned()
+            .collect::<Vec<_>>();
+        self.facts.volumes = observe::volumes(self.cluster, &self.facts.sandboxes, &kinds, &provider, &mounts)
+            .await
+            .map_err(super::api)?;
+        Ok(())
+    }
 
+    /// Checks the application while the stability window passes. Returns when the last check had finished, counted from the
+    /// creation of the Restore; `None` without checks.
+    async fn check(&mut self, test: &ValidTest, settled: Settled) -> Result<Option<Duration>, Stop> {
         self.timeline.begin("checks");
         let policy = test.checks.as_deref().unwrap_or_default();
+        let anchor = self.anchor;
         let context = checks::Context::new(self.cluster, &self.facts.sandboxes);
-        let checks = checks::run_all(
-            &context,
-            policy,
-            test.spec.health_checks.timeout.0,
-            &mut self.facts.checks,
-        );
+        let limit = test.spec.health_checks.timeout.0;
+        let done = &mut self.facts.checks;
+        let checks = async {
+            checks::run_all(&context, policy, limit, done).await;
+            anchor.map(|anchor| anchor.elapsed()).filter(|_| !policy.is_empty())
+        };
+        let brief = &self.brief;
         let dependencies = async {
-            if settled == Settled::AllReady && !self.brief.dependencies.is_empty() {
-                Some(checks::dependencies::dial(&self.brief.dependencies, DIAL).await)
+            let wanted = settled == Settled::AllReady && !brief.dependencies.is_empty();
+            if wanted {
+                Some(checks::dependencies::dial(&brief.dependencies, DIAL).await)
             } else {
                 None
             }
         };
-        let anchor = self.anchor;
-        let checks = async {
-            checks.await;
-            anchor.map(|anchor| anchor.elapsed())
+        let Some(startup) = self.startup.as_mut() else {
+            return Ok(None);
         };
         let stable = async {
             if settled == Settled::AllReady {
@@ -126,37 +163,18 @@ impl Run<'_> {
         if startup.blindness().is_some() {
             return Err(blind(startup));
         }
-        self.timeline.end("podStartup");
-        self.timeline.end("checks");
+        Ok(checked_after)
+    }
 
-        let pods = startup.facts();
-        // Recovery is reached with the last check or the last pod, whichever is later; the stability window is not part of it.
-        let checked_after = checked_after.filter(|_| !policy.is_empty());
-        let unready = if settled == Settled::AllReady {
-            None
-        } else {
-            Some(restored_after.max(pods.waited))
+    /// Recovery is reached with the last check or the last pod, whichever is later; the stability window is not part of it.
+    fn recovered(&mut self, settled: Settled, restored_after: Duration, checked_after: Option<Duration>) {
+        let Some(pods) = self.startup.take().map(|startup| startup.facts()) else {
+            return;
         };
-        self.facts.elapsed = [Some(restored_after), pods.ready_after, checked_after, unready]
-            .into_iter()
-            .flatten()
-            .max();
+        let unready = (settled != Settled::AllReady).then(|| restored_after + pods.waited);
+        let ends = [Some(restored_after), pods.ready_after, checked_after, unready];
+        self.facts.elapsed = ends.into_iter().flatten().max();
         self.facts.pods = Some(pods);
-        self.startup = None;
-
-        observe::recheck(
-            self.cluster,
-            discovery,
-            &self.facts.sandboxes,
-            &mut objects.kinds,
-            outcomes.as_ref(),
-        )
-        .await
-        .map_err(super::api)?;
-        self.facts.hardcoded_names = observe::hardcoded_names(self.cluster, &self.facts.sandboxes, &objects.kinds)
-            .await
-            .map_err(super::api)?;
-        Ok(())
     }
 }
 

@@ -22,16 +22,17 @@ use crate::build;
 use crate::build::restore::Neutraliser;
 use crate::build::sandbox::End;
 use crate::clock::{self, Anchor};
-use crate::cluster::{Cluster, Velero};
+use crate::cluster::{Cluster, Discovery, Velero};
 use crate::facts::{Brief, Facts, Isolation, Reason, RestoreFacts, Stop};
-use crate::fence::{self, Runner};
+use crate::fence::{self, IsolationWatch, Runner};
 use crate::lease::{Annotations, Held};
 use crate::names::{TURN_LEASE, annotation};
 use crate::observe::Startup;
 use crate::plan::{self, Served, ValidTest};
 use crate::report::TestRef;
 use crate::settings::{FailJobOn, Settings};
-use choose::api;
+use crate::velero::Restore;
+use choose::{Chosen, api};
 use stop::Stopper;
 use timeline::Timeline;
 
@@ -44,7 +45,7 @@ pub async fn run(settings: &Settings) -> Exit {
 }
 
 async fn run_in_span(settings: &Settings) -> Exit {
-    let stopper = Stopper::new();
+    let signals = Stopper::new();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
     let in_cluster = settings.common.api_server.is_some();
     let cluster = match Cluster::find(in_cluster, settings.common.api_timeout).await {
@@ -83,14 +84,14 @@ async fn run_in_span(settings: &Settings) -> Exit {
 
     let stopped = tokio::select! {
         outcome = run.phases(&admitted.test, policy) => outcome.err(),
-        stop = stopper.told(admitted.lease.lost()) => Some(stop),
+        stop = signals.told(admitted.lease.lost()) => Some(stop),
         () = tokio::time::sleep_until(deadline) => {
             let limit = admitted.test.spec.timeout;
             Some(Stop::new(Reason::DeadlineExceeded, format!("spec.timeout of {limit} passed; if that is how long a run takes, raise it")))
         }
     };
     run.conclude(stopped);
-    let exit = finish::finish(run, &stopper).await;
+    let exit = finish::finish(run, &signals).await;
     if !admitted.lease.is_lost() {
         admitted.lease.release().await;
     }
@@ -116,6 +117,25 @@ struct Run<'a> {
     turn: Option<Held>,
     /// The runner's own image.
     image: Option<String>,
+}
+
+/// What stands before the first restored byte.
+struct Fenced {
+    owner: build::Owner,
+    /// Source namespaces and their sandboxes.
+    names: Vec<(String, String)>,
+    /// The rest of the proof, beside the restore.
+    watching: IsolationWatch,
+}
+
+/// A restore that the provider has finished.
+struct Restored {
+    chosen: Chosen,
+    discovery: Discovery,
+    /// UID of the Restore.
+    uid: String,
+    /// From the creation of the Restore until its last volume was written.
+    after: Duration,
 }
 
 impl Run<'_> {
@@ -149,20 +169,39 @@ impl Run<'_> {
         let expected = plan::expectation(&valid, &served, &chosen.contents);
 
         self.take_turn(&velero, &valid).await?;
+        let made = self.fence_in(&runner, &velero, &valid, &chosen).await?;
+        let wanted = build::restore::restore(&valid, &made.owner, &chosen.point, &made.names, excluded);
+        let uid = self.restore(&velero, &valid, &wanted, made).await?;
+        let restored = Restored {
+            chosen,
+            discovery,
+            uid,
+            after: self.anchor.map(|anchor| anchor.elapsed()).unwrap_or_default(),
+        };
+        self.look(&valid, &velero, &restored, expected).await
+    }
+
+    /// Makes the sandboxes, proves their isolation, and puts what changes objects on their way in place.
+    async fn fence_in(
+        &mut self,
+        runner: &Runner,
+        velero: &Velero,
+        test: &ValidTest,
+        chosen: &Chosen,
+    ) -> Result<Fenced, Stop> {
         let owner = build::Owner {
-            test: valid.name.clone(),
-            test_uid: valid.uid.clone(),
+            test: test.name.clone(),
+            test_uid: test.uid.clone(),
             run_id: self.facts.run_id.clone(),
         };
-        let names = valid.sandbox_names(&self.facts.run_id);
+        let names = test.sandbox_names(&self.facts.run_id);
         self.announce(&chosen.point.name, &names).await?;
-        let longest = valid.spec.sandbox.ttl.0.max(valid.spec.sandbox.keep_failed_for.0);
-        let expires_at = clock::now() + valid.spec.timeout.0 + self.settings.cleanup_timeout + longest;
-        let fence = fence::Fence::new(self.cluster, &runner, &owner, &valid.spec.sandbox);
+        let longest = test.spec.sandbox.ttl.0.max(test.spec.sandbox.keep_failed_for.0);
         let end = End {
-            expires_at,
+            expires_at: clock::now() + test.spec.timeout.0 + self.settings.cleanup_timeout + longest,
             provider_namespace: velero.namespace().to_owned(),
         };
+        let fence = fence::Fence::new(self.cluster, runner, &owner, &test.spec.sandbox);
         let neutraliser = match fence.make_sandboxes(&names, &end, &mut self.facts.sandboxes).await? {
             fence::Neutraliser::Admission => Neutraliser::Admission,
             fence::Neutraliser::Refusal => {
@@ -175,9 +214,8 @@ impl Run<'_> {
         let watching = fence
             .prove_isolation(&self.facts.sandboxes, &mut self.facts.isolation)
             .await?;
-
         // While the sandboxes were made, somebody may have begun to restore for real.
-        let others = restore::foreign(&velero).await?;
+        let others = restore::foreign(velero).await?;
         if !others.is_empty() {
             let message = format!(
                 "restore {} of somebody else appeared; the next scheduled run tries again",
@@ -185,16 +223,26 @@ impl Run<'_> {
             );
             return Err(Stop::new(Reason::Deferred, message));
         }
-        let name = owner.provider_name();
-        let modifiers = build::restore::modifiers(&valid, &owner, neutraliser);
+        let modifiers = build::restore::modifiers(test, &owner, neutraliser);
         self.cluster
             .namespaced(velero.namespace())
             .create_or_same(&modifiers)
             .await
             .map_err(api)?;
-        let wanted = build::restore::restore(&valid, &owner, &chosen.point, &names, excluded);
+        Ok(Fenced { owner, names, watching })
+    }
+
+    /// Asks for the restore and follows it until the provider has stopped writing. Returns the Restore's UID.
+    async fn restore(
+        &mut self,
+        velero: &Velero,
+        test: &ValidTest,
+        wanted: &Restore,
+        made: Fenced,
+    ) -> Result<String, Stop> {
+        let name = made.owner.provider_name();
         self.timeline.begin("restore");
-        let created = velero.create_restore(&wanted).await.map_err(api)?;
+        let created = velero.create_restore(wanted).await.map_err(api)?;
         let at = created
             .metadata
             .creation_timestamp
@@ -208,27 +256,23 @@ impl Run<'_> {
             created_at: at,
             ..RestoreFacts::default()
         });
-        self.admitted
-            .note(Annotations::from([(
-                annotation::STARTED_AT.to_owned(),
-                at.to_rfc3339(),
-            )]))
-            .await?;
-        tracing::info!(restore = name, backup = chosen.point.name, "restore created");
+        let started = (annotation::STARTED_AT.to_owned(), at.to_rfc3339());
+        self.admitted.note(Annotations::from([started])).await?;
+        tracing::info!(restore = name, "restore created");
 
         let follow = restore::Follow {
             cluster: self.cluster,
-            velero: &velero,
+            velero,
             uid: &uid,
             run_id: &self.facts.run_id,
             sandboxes: &self.facts.sandboxes,
-            limit: valid.spec.restore.timeout.0,
+            limit: test.spec.restore.timeout.0,
             since: anchor.instant(),
         };
         let facts = self.facts.restore.get_or_insert_default();
         let isolation = &mut self.facts.isolation;
         let watching = async {
-            let seen = watching.await;
+            let seen = made.watching.await;
             if matches!(seen, Isolation::Breached(_)) {
                 isolation.clone_from(&seen);
             }
@@ -239,10 +283,7 @@ impl Run<'_> {
         self.timeline.begin("data");
         follow.volumes().await?;
         self.timeline.end("data");
-        let restored_after = anchor.elapsed();
-
-        self.look(&valid, &velero, chosen, &discovery, expected, &uid, restored_after)
-            .await
+        Ok(uid)
     }
 
     /// What the run needs to know of itself.

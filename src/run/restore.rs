@@ -38,17 +38,15 @@ pub(super) async fn wait_for_foreign(velero: &Velero, limit: Duration) -> Result
     let mut watch = velero.watch_restores();
     let mut busy = Vec::new();
     loop {
-        match timeout_at(deadline, watch.changed()).await {
-            Ok(changed) => changed.map_err(api)?,
-            Err(_) => {
-                let limit = crate::api::Duration::from(limit);
-                let message = format!(
-                    "other restores kept the provider busy for restore.queueTimeout of {limit}: {}",
-                    busy.join(", ")
-                );
-                return Err(Stop::new(Reason::QueueTimeout, message));
-            }
-        }
+        let Ok(changed) = timeout_at(deadline, watch.changed()).await else {
+            let limit = crate::api::Duration::from(limit);
+            let message = format!(
+                "other restores kept the provider busy for restore.queueTimeout of {limit}: {}",
+                busy.join(", ")
+            );
+            return Err(Stop::new(Reason::QueueTimeout, message));
+        };
+        changed.map_err(api)?;
         busy = watch
             .objects()
             .filter(|r| is_foreign(r))
