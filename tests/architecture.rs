@@ -1,5 +1,10 @@
 //! The import rules of the source tree, held by reading it: what decides cannot fetch, wait, or look at the clock.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says what is wrong by panicking"
+)]
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -3,6 +3,12 @@
 //! Service addresses are dialled, so this runs inside the cluster's network:
 //! `cargo test --test checks --no-run`, then `tests/cluster/in <the binary> --ignored`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::needless_pass_by_value,
+    reason = "a test says what is wrong by panicking, and shows what it measured"
+)]
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, Service};

@@ -1,6 +1,11 @@
 //! `manifests/crds` is generated from `src/api` by this test: it fails when a file is stale, and rewrites it when run with
 //! `UPDATE_CRDS=1`. It also holds the schemas to what every field owes its users: a description and a bound.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says what is wrong by panicking"
+)]
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

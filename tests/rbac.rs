@@ -1,6 +1,12 @@
 //! The runner's rights against its calls: every call that the scenarios recorded is granted by the shipped rules, and every
 //! right that is granted was used by some call, but for those that the table below excuses.
 
+#![allow(clippy::print_stdout, reason = "the figures are for the summary")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says what is wrong by panicking"
+)]
 #![allow(clippy::disallowed_methods, reason = "a test program's settings")]
 
 use std::collections::BTreeSet;

@@ -73,24 +73,23 @@ impl Bed {
         command.envs(names.iter().copied());
         command
     }
+}
 
-    /// Waits until `probe` gives something.
-    pub(crate) fn wait<T>(
-        &self,
-        what: &str,
-        limit: Duration,
-        mut probe: impl FnMut() -> Result<Option<T>, String>,
-    ) -> Result<T, String> {
-        let deadline = Instant::now() + limit;
-        loop {
-            match probe() {
-                Ok(Some(found)) => return Ok(found),
-                Err(error) if Instant::now() > deadline => return Err(format!("{what}: {error}")),
-                Ok(None) if Instant::now() > deadline => {
-                    return Err(format!("{what}: not within {} s", limit.as_secs()));
-                }
-                _ => std::thread::sleep(Duration::from_millis(400)),
+/// Waits until `probe` gives something.
+pub(crate) fn wait<T>(
+    what: &str,
+    limit: Duration,
+    mut probe: impl FnMut() -> Result<Option<T>, String>,
+) -> Result<T, String> {
+    let deadline = Instant::now() + limit;
+    loop {
+        match probe() {
+            Ok(Some(found)) => return Ok(found),
+            Err(error) if Instant::now() > deadline => return Err(format!("{what}: {error}")),
+            Ok(None) if Instant::now() > deadline => {
+                return Err(format!("{what}: not within {} s", limit.as_secs()));
             }
+            _ => std::thread::sleep(Duration::from_millis(400)),
         }
     }
 }

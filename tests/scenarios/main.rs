@@ -3,6 +3,11 @@
 //!
 //! `cargo test --test scenarios -- [NAME...]` with `KYMAROS_TEST_KUBECONFIG`, and `KYMAROS_TEST_PROVIDERS` for the namespaces
 //! of the Velero servers, one scenario at a time on each.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says what is wrong by panicking"
+)]
 #![allow(clippy::print_stdout, reason = "the table is what this program is for")]
 
 mod bed;

@@ -93,7 +93,7 @@ fn remove(bed: &Bed, names: &Names, wait: bool) {
         drop(bed.kubectl(
             &[arguments, &["--ignore-not-found", wait, "--timeout=90s"]].concat(),
             None,
-        ))
+        ));
     };
     gone(&[
         "-n",
@@ -136,7 +136,7 @@ fn delete_backup(bed: &Bed, names: &Names) {
         "spec": {"backupName": names.backup},
     });
     drop(bed.apply(&request.to_string()));
-    drop(bed.wait("deletion", Duration::from_mins(1), || {
+    drop(bed::wait("deletion", Duration::from_mins(1), || {
         Ok((!exists(&names.backup)).then_some(()))
     }));
 }
@@ -238,7 +238,7 @@ fn backup(bed: &Bed, scenario: &Scenario, names: &Names) -> Result<(), String> {
         "metadata": {"name": names.backup, "namespace": names.velero}, "spec": spec,
     });
     bed.apply(&backup.to_string())?;
-    let phase = bed.wait("the backup", Duration::from_mins(3), || {
+    let phase = bed::wait("the backup", Duration::from_mins(3), || {
         let backup = bed.get(&names.velero, "backups.velero.io", &names.backup)?;
         let phase = backup
             .and_then(|b| b["status"]["phase"].as_str().map(str::to_owned))
@@ -339,7 +339,7 @@ fn end_of(bed: &Bed, job: &str) -> Result<Ended, String> {
         condition["status"] == "True" && (condition["type"] == "Complete" || condition["type"] == "Failed")
     };
     let pods = || bed.list(&["-n", SYSTEM, "pods", "-l", &format!("job-name={job}")]);
-    let ended = bed.wait("the run's end", RUN, || {
+    let ended = bed::wait("the run's end", RUN, || {
         let object = bed.get(SYSTEM, "job", job)?.ok_or("the Job is gone")?;
         Ok(object["status"]["conditions"]
             .as_array()

@@ -10,6 +10,10 @@ use serde_json::Value;
 /// One file. `${NS}`, `${NS2}`, `${VELERO}`, `${TEST}` and `${BACKUP}` stand for names that are the scenario's own.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a line of a file that people write"
+)]
 pub(crate) struct Scenario {
     #[serde(skip)]
     pub(crate) name: String,
