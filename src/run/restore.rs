@@ -99,9 +99,13 @@ impl Follow<'_> {
                     changed.map_err(api)?;
                     let own = restores.objects().find(|r| r.metadata.uid.as_deref() == Some(self.uid));
                     let Some(own) = own else {
-                        return Err(Stop::new(Reason::ProviderInterrupted, format!("Restore {} was deleted by somebody while it ran; the provider goes on writing for a while", facts.name)));
+                        return Err(deleted(&facts.name));
                     };
                     record(facts, own);
+                    // It goes on to its end all the same, but its results go with it.
+                    if own.metadata.deletion_timestamp.is_some() {
+                        return Err(deleted(&facts.name));
+                    }
                     let other = restores.objects().find(|r| is_foreign(r));
                     if facts.terminal && !proving {
                         return Ok(());
@@ -198,6 +202,14 @@ impl Follow<'_> {
             ),
         )
     }
+}
+
+/// Somebody deleted the Restore.
+fn deleted(name: &str) -> Stop {
+    Stop::new(
+        Reason::ProviderInterrupted,
+        format!("Restore {name} was deleted by somebody while it ran; the provider goes on writing for a while"),
+    )
 }
 
 fn record(facts: &mut RestoreFacts, restore: &Restore) {
