@@ -56,7 +56,12 @@ fn wrong(mut mistakes: Vec<Mistake>, more: Option<Vec<Mistake>>) -> ExitCode {
 /// One thread is enough: the program waits on networks all day.
 fn block_on<T>(future: impl Future<Output = T>) -> Option<T> {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => Some(runtime.block_on(future)),
+        Ok(runtime) => {
+            let outcome = runtime.block_on(future);
+            // A name that is still being looked up must not keep the process.
+            runtime.shutdown_background();
+            Some(outcome)
+        }
         Err(error) => {
             tracing::error!(%error, "the runtime could not be started");
             None
