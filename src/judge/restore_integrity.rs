@@ -35,8 +35,10 @@ fn verdict(facts: &Facts, restore: &RestoreFacts) -> Level {
 }
 
 fn completed(facts: &Facts, restore: &RestoreFacts) -> Level {
-    if !something_restored(facts, restore) {
-        return Level::fail(0, "Velero restore completed, but it restored nothing");
+    match something_restored(facts, restore) {
+        Some(true) => {}
+        Some(false) => return Level::fail(0, "Velero restore completed, but it restored nothing"),
+        None => return Level::skip("Velero restore completed, but the run ended before it was known what it restored"),
     }
     with_warnings(restore, "Velero restore completed without errors")
 }
@@ -63,7 +65,7 @@ fn partially_failed(facts: &Facts, restore: &RestoreFacts) -> Level {
             ),
         );
     }
-    if !something_restored(facts, restore) {
+    if something_restored(facts, restore) == Some(false) {
         return Level::fail(
             0,
             "Velero restored nothing: every object was refused by the sandbox's rules",
@@ -82,19 +84,15 @@ fn text(problem: &ProviderProblem) -> String {
     }
 }
 
-/// The provider's own list decides; where it could not be read, what is in the sandbox does.
-fn something_restored(facts: &Facts, restore: &RestoreFacts) -> bool {
-    match restore.created_items {
-        Some(items) => items > 0,
-        None => facts.objects.as_ref().is_some_and(|objects| {
-            let present = |k: &crate::facts::KindFacts| {
-                k.present
-                    .as_ref()
-                    .is_some_and(|names| k.expected.iter().any(|e| names.contains(e)))
-            };
-            objects.kinds.iter().any(present)
-        }),
+/// The provider's own list decides; where it could not be read, what is in the sandbox does. `None` if neither is known.
+fn something_restored(facts: &Facts, restore: &RestoreFacts) -> Option<bool> {
+    if let Some(items) = restore.created_items {
+        return Some(items > 0);
     }
+    let kinds = facts.objects.iter().flat_map(|objects| &objects.kinds);
+    let mut looked_at = kinds.filter_map(|k| Some((k, k.present.as_ref()?))).peekable();
+    looked_at.peek()?;
+    Some(looked_at.any(|(k, names)| k.expected.iter().any(|expected| names.contains(expected))))
 }
 
 fn with_warnings(restore: &RestoreFacts, clean: &str) -> Level {
@@ -166,6 +164,7 @@ mod tests {
             (with("Completed", |r| r.created_items = Some(0)), Fail, 0, "restored nothing"),
             (with("InProgress", |r| r.terminal = false), Fail, 0, "last phase was InProgress"),
             (with("FailedValidation", |r| r.failure = Some("no such backup".to_owned())), Fail, 0, "no such backup"),
+            (with("Completed", |r| r.created_items = None), Skip, 0, "before it was known"),
             (restore("Failed"), Fail, 0, "ended Failed"),
             (restore("Exploded"), Fail, 0, "ended Exploded"),
             (with("PartiallyFailed", |r| { r.errors = vec![problem(Fault::Backup)]; r.error_count = 1; }), Fail, 0, "Pod/web: refused"),

@@ -40,6 +40,7 @@ mod window_tests;
 
 pub use inventory::{inventory, recheck};
 pub(crate) use pod::{PodState, Warning, Warnings};
+pub use presence::created_items;
 pub use scan::hardcoded_names;
 pub use startup::{Startup, StartupOptions};
 pub use state::{Blindness, Settled};

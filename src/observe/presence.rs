@@ -53,7 +53,7 @@ fn of_kind<'o>(outcomes: &'o Outcomes, facts: &KindFacts, sandbox: &str) -> Vec<
 }
 
 /// Number of objects that the provider made in the sandboxes, those left out that every namespace has anyway.
-pub(super) fn created_items(outcomes: &Outcomes, sandboxes: &[SandboxFacts]) -> usize {
+pub fn created_items(outcomes: &Outcomes, sandboxes: &[SandboxFacts]) -> usize {
     let made = |kind: &Kind, item: &&velero::RestoredItem| {
         item.action == Action::Created && velero::made_by_the_cluster(&kind.kind, &item.name).is_none()
     };

@@ -33,6 +33,9 @@ impl Run<'_> {
             return Ok(());
         };
         let outcomes = results(&restored.chosen.downloads, restore, &self.facts.sandboxes, &expected).await?;
+        restore.created_items = outcomes
+            .as_ref()
+            .map(|o| observe::created_items(o, &self.facts.sandboxes));
         let phase = RestorePhase::from(restore.phase.as_str());
         if let Some(stop) = restore::end(restore, &phase) {
             return Err(stop);
