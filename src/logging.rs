@@ -1,5 +1,7 @@
 //! The log: JSON for a cluster, text for a person.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
@@ -25,7 +27,13 @@ pub fn start(logging: &Logging) {
                     .with_span_list(false),
             )
             .try_init(),
-        LogFormat::Text => registry.with(fmt::layer().with_target(false)).try_init(),
+        LogFormat::Text => {
+            // Colours are for terminals; in a pod's log they are noise.
+            let colours = std::io::stdout().is_terminal();
+            registry
+                .with(fmt::layer().with_target(false).with_ansi(colours))
+                .try_init()
+        }
     };
     // A subscriber that is there already is a test's, and stays.
     drop(started);
