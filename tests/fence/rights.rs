@@ -207,9 +207,9 @@ const TABLE: &[(&str, &str, &str, Place, bool)] = &[
     ("get", "pods/log", "", Sandbox, false),
     ("create", "pods/portforward", "", Sandbox, false),
     ("create", "serviceaccounts/token", "", Sandbox, false),
-    ("create,delete", "services", "", Sandbox, true),
-    ("create,delete", "resourcequotas", "", Sandbox, true),
-    ("create,delete", "limitranges", "", Sandbox, true),
+    ("create", "services", "", Sandbox, true),
+    ("create", "resourcequotas", "", Sandbox, true),
+    ("create", "limitranges", "", Sandbox, true),
     ("create", "networkpolicies.networking.k8s.io", "", Sandbox, true),
     (
         "update,patch,delete",
