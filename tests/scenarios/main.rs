@@ -56,16 +56,7 @@ fn main() -> ExitCode {
     scenarios.retain(|s| names.is_empty() || names.contains(&s.name));
     let began = Instant::now();
     let (alone, together): (Vec<Scenario>, Vec<Scenario>) = scenarios.into_iter().partition(|s| s.alone);
-    let mut outcomes = side_by_side(&bed, together.clone());
-    // A machine too busy with the others can make a wait run out. What failed is played once more by itself, and the table
-    // says so: twice is no accident.
-    for outcome in outcomes.iter_mut().filter(|o| !o.problems.is_empty()) {
-        if let Some(scenario) = together.iter().find(|s| s.name == outcome.name) {
-            let mut again = play_one(&bed, scenario, &bed.providers[0]);
-            again.got.push_str(" (at the second try)");
-            *outcome = again;
-        }
-    }
+    let mut outcomes = side_by_side(&bed, together);
     // What changes the cluster for everybody is played when nobody else is there.
     for scenario in alone {
         outcomes.push(play_one(&bed, &scenario, &bed.providers[0]));
