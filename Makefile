@@ -1,5 +1,5 @@
 # `make` alone says what there is. The test bed is a real cluster with a real Velero: tests/cluster/README.md.
-.PHONY: help demo demo-down test image scenarios bed-build bed-up bed-down
+.PHONY: help demo demo-down test truth image scenarios bed-build bed-up bed-down
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,10 +12,13 @@ demo-down: bed-down ## end the demo's cluster and remove its data
 test: ## everything: format, lint, unit tests, a real cluster, all scenarios
 	tests/run
 
+truth: ## only the truth suite: sabotaged backups must lose points for the right reason, healthy applications must not
+	tests/run bed image truth
+
 image: ## the image, as build/image.tar
 	tests/image/build
 
-scenarios: ## only the scenarios, on the bed with the image of this tree
+scenarios: ## only the other scenarios, on the bed with the image of this tree
 	tests/run bed image scenarios
 
 bed-build: ## compile the test bed (20 minutes the first time, then only what changed)

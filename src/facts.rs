@@ -275,6 +275,8 @@ pub struct RestoreFacts {
     pub warning_count: usize,
     /// The results could not be read: why.
     pub results_unreadable: Option<String>,
+    /// The backup's storage was seen to be away while the restore ran: what was said of it.
+    pub storage_lost: Option<String>,
 }
 
 /// One error of the provider.
@@ -305,8 +307,11 @@ pub enum Fault {
     PodSecurity,
     /// The sandbox has not room for it (quota, capacity).
     Sandbox,
-    /// The provider or its storage failed.
+    /// The provider failed.
     Provider,
+    /// The provider could not get at the backup's data. Whose fault that is depends on whether the storage was there: see
+    /// [`RestoreFacts::storage_lost`].
+    Storage,
 }
 
 /// Expected and present objects of all source namespaces.

@@ -200,7 +200,9 @@ impl ProbeHost {
             image_pull_policy: self.pull_policy.clone(),
             args: Some(probe.to_args()),
             resources: Some(ResourceRequirements {
-                requests: Some(BTreeMap::from([quantity("cpu", "10m"), quantity("memory", "16Mi")])),
+                // Nothing, so that a quota which just holds the application holds it beside a probe as well. Left out they
+                // would be the LimitRange's.
+                requests: Some(BTreeMap::from([quantity("cpu", "0"), quantity("memory", "0")])),
                 ..ResourceRequirements::default()
             }),
             security_context: Some(SecurityContext {

@@ -130,6 +130,27 @@ impl Velero {
         self.cluster.namespaced(&self.namespace).list(&Query::all()).await
     }
 
+    /// One storage location; `None` if it is gone.
+    pub async fn location(&self, name: &str) -> Result<Option<BackupStorageLocation>, Error> {
+        self.cluster.namespaced(&self.namespace).get_opt(name).await
+    }
+
+    /// A storage location as soon as it is as fits, or as it is at the deadline; `None` if it is gone.
+    pub async fn location_when(
+        &self,
+        name: &str,
+        deadline: Instant,
+        fits: impl Fn(&BackupStorageLocation) -> bool,
+    ) -> Result<Option<BackupStorageLocation>, Error> {
+        let locations: Objects<BackupStorageLocation> = self.cluster.namespaced(&self.namespace);
+        let waited = locations
+            .wait_for(name, deadline, |found| found.is_none_or(&fits))
+            .await?;
+        Ok(match waited {
+            Waited::Met(location) | Waited::Late(location) => location,
+        })
+    }
+
     /// All requests to delete a backup.
     pub async fn deletions(&self) -> Result<Vec<DeleteBackupRequest>, Error> {
         self.cluster.namespaced(&self.namespace).list(&Query::all()).await

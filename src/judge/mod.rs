@@ -138,7 +138,16 @@ fn effective_stop(brief: &Brief, facts: &Facts) -> Option<Stop> {
     };
     let provider = of(Fault::Provider);
     if !provider.is_empty() {
-        let message = format!("the backup provider or its storage failed: {}", first_few(&provider, 2));
+        let message = format!("the backup provider failed: {}", first_few(&provider, 2));
+        return Some(Stop::new(Reason::ProviderUnavailable, message));
+    }
+    // Data that could not be read from a storage that was there all the time is lost, and that is a finding.
+    let storage = of(Fault::Storage);
+    if let Some(lost) = restore.storage_lost.as_ref().filter(|_| !storage.is_empty()) {
+        let message = format!(
+            "the backup's storage was away during the restore ({lost}): {}",
+            first_few(&storage, 2)
+        );
         return Some(Stop::new(Reason::ProviderUnavailable, message));
     }
     let room = of(Fault::Sandbox);

@@ -180,7 +180,7 @@ const TABLE: &[Row] = &[
     ("the provider's storage failed", |_, f| {
             restore(f).phase = "PartiallyFailed".into();
             restore(f).errors.push(ProviderProblem { object: None, resource: None, source: None, name: None, message: "no repository".into(), fault: Fault::Provider });
-        }, 69, Outcome::Fail, "ProviderUnavailable", [0, 20, 20, 20, 10, 0], "Not judged (ProviderUnavailable): the backup provider or its storage failed: no repository"),
+        }, 69, Outcome::Fail, "ProviderUnavailable", [0, 20, 20, 20, 10, 0], "Not judged (ProviderUnavailable): the backup provider failed: no repository"),
     // completeness
     ("a ConfigMap never came", |_, f| { objects(f)[2].present = Some(vec![]); objects(f)[2].created.clear(); },
         89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "ConfigMap/web: never attempted by the provider"),

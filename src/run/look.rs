@@ -37,6 +37,11 @@ impl Run<'_> {
             .as_ref()
             .map(|o| observe::created_items(o, &self.facts.sandboxes));
         let phase = RestorePhase::from(restore.phase.as_str());
+        let missed_data = restore.errors.iter().any(|e| e.fault == Fault::Storage);
+        if missed_data && restore.storage_lost.is_none() {
+            let location = &restored.chosen.point.storage_location;
+            restore.storage_lost = restore::storage_lost(velero, location).await.map_err(super::api)?;
+        }
         if let Some(stop) = restore::end(restore, &phase) {
             return Err(stop);
         }
@@ -274,6 +279,7 @@ fn fault(cause: Cause) -> Fault {
         Cause::PodSecurity => Fault::PodSecurity,
         Cause::Quota => Fault::Sandbox,
         Cause::Provider | Cause::SandboxLost | Cause::Modifier => Fault::Provider,
+        Cause::Storage => Fault::Storage,
         Cause::Backup => Fault::Backup,
     }
 }

@@ -124,6 +124,8 @@ struct Fenced {
     owner: build::Owner,
     /// Source namespaces and their sandboxes.
     names: Vec<(String, String)>,
+    /// The storage location of the backup.
+    location: String,
     /// The rest of the proof, beside the restore.
     watching: IsolationWatch,
 }
@@ -229,7 +231,12 @@ impl Run<'_> {
             .create_or_same(&modifiers)
             .await
             .map_err(api)?;
-        Ok(Fenced { owner, names, watching })
+        Ok(Fenced {
+            owner,
+            names,
+            location: chosen.point.storage_location.clone(),
+            watching,
+        })
     }
 
     /// Asks for the restore and follows it until the provider has stopped writing. Returns the Restore's UID.
@@ -264,6 +271,7 @@ impl Run<'_> {
             cluster: self.cluster,
             velero,
             uid: &uid,
+            location: &made.location,
             run_id: &self.facts.run_id,
             sandboxes: &self.facts.sandboxes,
             limit: test.spec.restore.timeout.0,

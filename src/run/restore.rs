@@ -3,16 +3,26 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use crate::cluster::{Cluster, Query, Velero};
+use crate::clock;
+use crate::cluster::{Cluster, Error, ProviderError, Query, Velero};
 use crate::facts::{Isolation, Reason, RestoreFacts, SandboxFacts, Stop};
 use crate::names::{MANAGED_BY, label};
 use crate::run::choose::api;
-use crate::velero::{Restore, RestorePhase};
+use crate::velero::{BackupStorageLocation, Restore, RestorePhase};
+
+/// Velero is asked for a sign of life this often while it restores.
+const BETWEEN_SIGNS: Duration = Duration::from_secs(15);
+/// So many signs missed in a row are no restart any more; a restart shows by a `Failed` Restore.
+const MOST_MISSED: u32 = 3;
+
+/// Velero looks at its storage locations once a minute unless told otherwise.
+const NEXT_LOOK: Duration = Duration::from_secs(90);
 
 /// Is this somebody else's restore, and not over yet? Those of other drills do not count: they take turns by a Lease.
 fn is_foreign(restore: &Restore) -> bool {
@@ -68,6 +78,8 @@ pub(super) struct Follow<'a> {
     pub(super) velero: &'a Velero,
     /// UID of the Restore.
     pub(super) uid: &'a str,
+    /// The storage location of the backup.
+    pub(super) location: &'a str,
     /// The run's id.
     pub(super) run_id: &'a str,
     /// The sandboxes, which must stay the ones that were fenced.
@@ -85,6 +97,18 @@ impl Follow<'_> {
         facts: &mut RestoreFacts,
         isolation: impl Future<Output = Isolation>,
     ) -> Result<(), Stop> {
+        let storage_lost = OnceLock::new();
+        let outcome = self.follow(facts, isolation, &storage_lost).await;
+        facts.storage_lost = storage_lost.into_inner();
+        outcome
+    }
+
+    async fn follow(
+        &self,
+        facts: &mut RestoreFacts,
+        isolation: impl Future<Output = Isolation>,
+        storage_lost: &OnceLock<String>,
+    ) -> Result<(), Stop> {
         let deadline = self.since + self.limit;
         let mut restores = self.velero.watch_restores();
         let mut namespaces =
@@ -92,6 +116,7 @@ impl Follow<'_> {
                 .all::<Namespace>()
                 .watch(&Query::labels(format!("{}={}", label::RUN, self.run_id)));
         let mut isolation = std::pin::pin!(isolation);
+        let mut lost = std::pin::pin!(self.lost(storage_lost));
         let mut proving = true;
         loop {
             tokio::select! {
@@ -127,7 +152,52 @@ impl Follow<'_> {
                         return Ok(());
                     }
                 }
+                stop = &mut lost, if !facts.terminal => return Err(stop),
                 () = sleep_until(deadline) => return Err(self.too_late(&facts.phase)),
+            }
+        }
+    }
+
+    /// Returns when Velero or the backup's storage has been away for a while. A Restore whose server is gone stays
+    /// `InProgress` for ever, one whose storage is gone `Finalizing`, and the timeout may be an hour away.
+    async fn lost(&self, storage_lost: &OnceLock<String>) -> Stop {
+        let (mut silent, mut away) = (0, 0);
+        loop {
+            sleep(BETWEEN_SIGNS).await;
+            match self.velero.alive().await {
+                Err(error @ ProviderError::Silent { .. }) => {
+                    silent += 1;
+                    tracing::warn!(%error, missed = silent, "Velero does not answer");
+                }
+                // An API server that does not answer says nothing about Velero.
+                Err(ProviderError::Api(_)) => {}
+                Ok(_) | Err(ProviderError::NotInstalled(_)) => silent = 0,
+            }
+            if silent >= MOST_MISSED {
+                return Stop::new(
+                    Reason::ProviderUnavailable,
+                    format!(
+                        "Velero in namespace {} stopped answering in mid-restore; is its server running?",
+                        self.velero.namespace()
+                    ),
+                );
+            }
+            match self.velero.location(self.location).await {
+                Ok(location) => match away_since(location.as_ref(), self.location) {
+                    Some(why) => {
+                        away += 1;
+                        tracing::warn!(why, missed = away, "the backup's storage is away");
+                        let why = storage_lost.get_or_init(|| why);
+                        if away >= MOST_MISSED {
+                            return Stop::new(
+                                Reason::ProviderUnavailable,
+                                format!("the backup's storage went away in mid-restore: {why}"),
+                            );
+                        }
+                    }
+                    None => away = 0,
+                },
+                Err(error) => tracing::debug!(%error, "the storage location cannot be read"),
             }
         }
     }
@@ -202,6 +272,32 @@ impl Follow<'_> {
             ),
         )
     }
+}
+
+/// What is said of a storage location that is not available; `None` if it is.
+fn away_since(location: Option<&BackupStorageLocation>, name: &str) -> Option<String> {
+    let Some(location) = location else {
+        return Some(format!("storage location {name} is gone"));
+    };
+    if location.is_available() {
+        return None;
+    }
+    let message = location.status.message.as_deref().unwrap_or("no reason given");
+    Some(format!(
+        "storage location {name} is {}: {message}",
+        location.status.phase
+    ))
+}
+
+/// Is the backup's storage away? Velero looks once a minute only, so what it says is waited for until it has looked again.
+pub(super) async fn storage_lost(velero: &Velero, name: &str) -> Result<Option<String>, Error> {
+    let now = clock::now();
+    let location = velero
+        .location_when(name, Instant::now() + NEXT_LOOK, |location| {
+            !location.is_available() || location.status.last_validation_time.is_some_and(|looked| looked >= now)
+        })
+        .await?;
+    Ok(away_since(location.as_ref(), name))
 }
 
 /// Somebody deleted the Restore.

@@ -96,8 +96,10 @@ pub enum Cause {
     SandboxLost,
     /// One of our own resource modifiers did not apply; the object was made without it.
     Modifier,
-    /// The provider, its storage or the API server failed, or the restore of a volume was stopped.
+    /// The provider or the API server failed, or the restore of a volume was stopped.
     Provider,
+    /// The provider did not get at the backup's data: it is gone, or its storage is.
+    Storage,
 }
 
 /// What gives a cause away, in order: the first that is found decides.
@@ -112,16 +114,16 @@ const RULES: [(&str, Cause); 17] = [
     ("error in applying patch", Cause::Modifier),
     ("error in test for path", Cause::Modifier),
     ("error in remove for path", Cause::Modifier),
-    ("error downloading backup", Cause::Provider),
-    ("backup repository is not ready", Cause::Provider),
-    ("error to ensure backup repository", Cause::Provider),
+    ("error downloading backup", Cause::Storage),
+    ("backup repository is not ready", Cause::Storage),
+    ("error to ensure backup repository", Cause::Storage),
     (
         "timed out waiting for all PodVolumeRestores to complete",
-        Cause::Provider,
+        Cause::Storage,
     ),
     ("pod volume restore canceled", Cause::Provider),
     ("DataDownload is canceled", Cause::Provider),
-    ("error getting backup store", Cause::Provider),
+    ("error getting backup store", Cause::Storage),
     ("is unavailable, cannot retrieve the backup", Cause::Provider),
     // The API server itself is down or overloaded.
     ("etcdserver: ", Cause::Provider),

@@ -1,7 +1,8 @@
 //! The cluster that scenarios are played on, by kubectl: what a user has.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -32,11 +33,15 @@ impl Bed {
         })
     }
 
-    /// Runs kubectl; what it prints, or what it says of its failure.
-    pub(crate) fn kubectl(&self, arguments: &[&str], input: Option<&str>) -> Result<String, String> {
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.kubectl);
         command.args(["--kubeconfig", &self.kubeconfig]).args(arguments);
-        run(command, input)
+        command
+    }
+
+    /// Runs kubectl; what it prints, or what it says of its failure.
+    pub(crate) fn kubectl(&self, arguments: &[&str], input: Option<&str>) -> Result<String, String> {
+        run(self.command(arguments), input)
     }
 
     /// An object as JSON; `None` if it is not there.
@@ -63,6 +68,59 @@ impl Bed {
         self.kubectl(&["apply", "-f", "-"], Some(objects)).map(drop)
     }
 
+    /// Watches one object until what `path` (a jsonpath) shows of it is `over`, and returns that. One kubectl that watches
+    /// costs less than many that ask; with a dozen scenarios side by side that decides how fast they are.
+    pub(crate) fn watch(
+        &self,
+        object: (&str, &str, &str),
+        path: &str,
+        limit: Duration,
+        over: impl Fn(&str) -> bool,
+    ) -> Result<String, String> {
+        let (namespace, kind, name) = object;
+        let format = format!("jsonpath={{{path}}}{{\"\\n\"}}");
+        let deadline = Instant::now() + limit;
+        loop {
+            let mut child = self
+                .command(&["-n", namespace, "get", kind, name, "-w", "-o", &format])
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .map_err(|e| e.to_string())?;
+            let (lines, seen) = mpsc::channel();
+            let output = child.stdout.take();
+            // It ends with the process that it reads from.
+            std::thread::spawn(move || {
+                for line in output
+                    .into_iter()
+                    .flat_map(|o| BufReader::new(o).lines().map_while(Result::ok))
+                {
+                    if lines.send(line).is_err() {
+                        break;
+                    }
+                }
+            });
+            let found = loop {
+                match seen.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                    Ok(line) if over(&line) => break Some(line),
+                    Ok(_) => {}
+                    Err(_) => break None,
+                }
+            };
+            drop(child.kill());
+            drop(child.wait());
+            match found {
+                Some(line) => return Ok(line),
+                None if Instant::now() >= deadline => {
+                    return Err(format!("{kind}/{name}: not within {} s", limit.as_secs()));
+                }
+                // Not there yet, or the watch has broken.
+                None => std::thread::sleep(Duration::from_secs(1)),
+            }
+        }
+    }
+
     /// A shell that may use `k` for kubectl, and the scenario's names; not started yet.
     pub(crate) fn shell(&self, script: &str, names: &[(&str, &str)]) -> Command {
         let mut command = Command::new("bash");
@@ -72,25 +130,6 @@ impl Bed {
             .env("KUBECONFIG_OF_BED", &self.kubeconfig);
         command.envs(names.iter().copied());
         command
-    }
-}
-
-/// Waits until `probe` gives something.
-pub(crate) fn wait<T>(
-    what: &str,
-    limit: Duration,
-    mut probe: impl FnMut() -> Result<Option<T>, String>,
-) -> Result<T, String> {
-    let deadline = Instant::now() + limit;
-    loop {
-        match probe() {
-            Ok(Some(found)) => return Ok(found),
-            Err(error) if Instant::now() > deadline => return Err(format!("{what}: {error}")),
-            Ok(None) if Instant::now() > deadline => {
-                return Err(format!("{what}: not within {} s", limit.as_secs()));
-            }
-            _ => std::thread::sleep(Duration::from_millis(400)),
-        }
     }
 }
 

@@ -13,7 +13,7 @@ until_ok() {
       echo "not within the time: $*" >&2
       return 1
     }
-    sleep 0.2
+    sleep 0.3
   done
 }
 
@@ -42,3 +42,28 @@ restored() {
 
 # runner: the name of the run's pod.
 runner() { k -n kymaros-system get pod -l "job-name=$JOB" -o 'jsonpath={.items[0].metadata.name}'; }
+
+# config_maps COUNT: so many ConfigMaps in the source namespace. Velero restores about 35 a second.
+config_maps() {
+  for i in $(seq "$1"); do
+    printf -- '---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: many-%s, namespace: %s}\ndata: {n: "%s"}\n' "$i" "$NS" "$i"
+  done | k create -f - > /dev/null
+}
+
+# another_backup NAME PHASE [SPEC as JSON]: one more backup of the same namespace, which must end in that phase.
+another_backup() {
+  k create -f - <<Y
+{"apiVersion": "velero.io/v1", "kind": "Backup", "metadata": {"name": "$1", "namespace": "$VELERO"},
+ "spec": $(jq -n --arg ns "$NS" --argjson spec "${3:-"{}"}" '{includedNamespaces: [$ns], ttl: "24h0m0s"} + $spec')}
+Y
+  ended() { [ "$(k -n "$VELERO" get backup.velero.io "$1" -o 'jsonpath={.status.phase}')" = "$2" ]; }
+  until_ok 90 ended "$1" "$2"
+}
+
+# delete_backup NAME: with its data.
+delete_backup() {
+  k create -f - <<Y
+{"apiVersion": "velero.io/v1", "kind": "DeleteBackupRequest", "metadata": {"generateName": "scenario-", "namespace": "$VELERO"},
+ "spec": {"backupName": "$1"}}
+Y
+}

@@ -1,7 +1,7 @@
 //! Plays scenarios on a real cluster with a real Velero: one file each, what is deployed, what goes wrong, and the verdict it
 //! must give. `tests/scenarios/README.md` says how a file looks.
 //!
-//! `cargo test --test scenarios -- [NAME...]` with `KYMAROS_TEST_KUBECONFIG`, and `KYMAROS_TEST_PROVIDERS` for the namespaces
+//! `cargo test --test scenarios -- FOLDER [NAME...]` with `KYMAROS_TEST_KUBECONFIG`, and `KYMAROS_TEST_PROVIDERS` for the namespaces
 //! of the Velero servers, one scenario at a time on each.
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +13,8 @@
 mod bed;
 mod play;
 mod scenario;
+mod source;
+mod verdict;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -22,10 +24,12 @@ use std::time::{Duration, Instant};
 
 use bed::Bed;
 use scenario::Scenario;
+use source::Shared;
 
 /// How a scenario went.
 struct Outcome {
     name: String,
+    healthy: bool,
     took: Duration,
     expected: String,
     got: String,
@@ -33,7 +37,12 @@ struct Outcome {
 }
 
 fn main() -> ExitCode {
-    let names: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let mut names: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    if names.is_empty() {
+        println!("which folder?");
+        return ExitCode::FAILURE;
+    }
+    let folder = names.remove(0);
     let bed = match Bed::from_environment() {
         Ok(bed) => bed,
         Err(message) => {
@@ -41,8 +50,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let folder = Path::new("tests/scenarios");
-    let mut scenarios = match scenario::load(folder) {
+    let mut scenarios = match scenario::load(Path::new(&folder)) {
         Ok(scenarios) => scenarios,
         Err(message) => {
             println!("{message}");
@@ -59,7 +67,7 @@ fn main() -> ExitCode {
     let mut outcomes = side_by_side(&bed, together);
     // What changes the cluster for everybody is played when nobody else is there.
     for scenario in alone {
-        outcomes.push(play_one(&bed, &scenario, &bed.providers[0]));
+        outcomes.push(play_one(&bed, &scenario, &bed.providers[0], &mut Shared::default()));
     }
     report(&outcomes, began.elapsed())
 }
@@ -73,8 +81,9 @@ fn side_by_side(bed: &Bed, mut scenarios: Vec<Scenario>) -> Vec<Outcome> {
     std::thread::scope(|scope| {
         for provider in &bed.providers {
             scope.spawn(|| {
+                let mut shared = Shared::default();
                 while let Some(scenario) = next(&queue) {
-                    let outcome = play_one(bed, &scenario, provider);
+                    let outcome = play_one(bed, &scenario, provider, &mut shared);
                     outcomes.lock().unwrap().push(outcome);
                 }
             });
@@ -87,19 +96,20 @@ fn next(queue: &Mutex<VecDeque<Scenario>>) -> Option<Scenario> {
     queue.lock().unwrap().pop_front()
 }
 
-fn play_one(bed: &Bed, scenario: &Scenario, provider: &str) -> Outcome {
+fn play_one(bed: &Bed, scenario: &Scenario, provider: &str, shared: &mut Shared) -> Outcome {
     let began = Instant::now();
-    let played = play::play(bed, scenario, provider);
+    let played = play::play(bed, scenario, provider, shared);
     let took = began.elapsed();
     let outcome = Outcome {
         name: scenario.name.clone(),
+        healthy: scenario.healthy,
         took,
         expected: scenario.expected(),
         got: played.got,
         problems: played.problems,
     };
     let word = if outcome.problems.is_empty() { "ok" } else { "FAILED" };
-    println!("{word:6} {:28} {:4} s  {}", outcome.name, took.as_secs(), outcome.got);
+    println!("{word:6} {:30} {:4} s  {}", outcome.name, took.as_secs(), outcome.got);
     for problem in &outcome.problems {
         println!("       {problem}");
     }
@@ -108,18 +118,25 @@ fn play_one(bed: &Bed, scenario: &Scenario, provider: &str) -> Outcome {
 
 fn report(outcomes: &[Outcome], took: Duration) -> ExitCode {
     let failed = outcomes.iter().filter(|o| !o.problems.is_empty()).count();
-    println!("\n{:28} {:>5}  {:34} got", "scenario", "s", "expected");
+    println!("\n{:30} {:>5}   {:38} got", "scenario", "s", "expected");
     let mut sorted: Vec<&Outcome> = outcomes.iter().collect();
-    sorted.sort_by_key(|o| &o.name);
+    sorted.sort_by_key(|o| (!o.healthy, &o.name));
     for outcome in sorted {
         let mark = if outcome.problems.is_empty() { ' ' } else { '!' };
         println!(
-            "{:28} {:>5} {mark}{:34} {}",
+            "{:30} {:>5} {mark} {:38} {}",
             outcome.name,
             outcome.took.as_secs(),
             outcome.expected,
             outcome.got
         );
+    }
+    let healthy = outcomes.iter().filter(|o| o.healthy);
+    let (fit, all) = healthy.fold((0, 0), |(fit, all), o| {
+        (fit + usize::from(o.problems.is_empty()), all + 1)
+    });
+    if all > 0 {
+        println!("healthy applications: {fit} of {all} are worth 100 points");
     }
     println!(
         "{} of {} scenarios as expected, {} s",

@@ -32,7 +32,20 @@ pub(crate) struct Scenario {
     /// Number of source namespaces.
     #[serde(default = "one")]
     pub(crate) namespaces: usize,
-    /// What is applied before the backup.
+    /// It must be worth all 100 points.
+    #[serde(default)]
+    pub(crate) healthy: bool,
+    /// All names are as long as they may be.
+    #[serde(default)]
+    pub(crate) long_names: bool,
+    /// Applications of `tests/truth/apps` that are deployed before the backup. A scenario that does nothing else to its source
+    /// shares the backup with others of its kind.
+    #[serde(default)]
+    pub(crate) apps: Vec<String>,
+    /// Its backup is not shared.
+    #[serde(default)]
+    pub(crate) own_backup: bool,
+    /// What else is applied before the backup.
     #[serde(default)]
     pub(crate) apply: String,
     /// Do not wait for the workloads to come up.
@@ -119,6 +132,42 @@ fn completed() -> String {
 }
 
 impl Scenario {
+    /// Name of the backup that it shares with others, and of its namespace; `None` for a scenario that does something of its
+    /// own to its source.
+    pub(crate) fn common(&self, provider: &str) -> Option<String> {
+        let own = !self.apply.is_empty()
+            || !self.before_backup.is_empty()
+            || !self.after_backup.is_empty()
+            || !self.backup.is_null()
+            || self.own_backup
+            || self.keep_source
+            || self.unready
+            || self.namespaces != 1
+            || self.apps.is_empty();
+        (!own).then(|| format!("shared-{}-{provider}", self.apps.join("-")))
+    }
+
+    /// A healthy application must be worth 100, and no scenario may be one that cannot fail.
+    fn complete(&mut self) -> Result<(), String> {
+        let Some(last) = self.runs.last_mut() else {
+            return Err("it has no runs".to_owned());
+        };
+        let expect = &mut last.expect;
+        if self.healthy {
+            expect.exit.get_or_insert(0);
+            expect.score.get_or_insert(100);
+            expect.result.get_or_insert_with(|| "pass".to_owned());
+            expect.reason.get_or_insert_with(|| "Passed".to_owned());
+            if expect.score != Some(100) {
+                return Err("a healthy application is worth 100".to_owned());
+            }
+        }
+        if expect.no_report || (expect.exit.is_some() && expect.reason.is_some()) || expect.score.is_some() {
+            return Ok(());
+        }
+        Err("its last run expects neither a score nor an exit code and a reason".to_owned())
+    }
+
     /// The last run's expectation in a few words.
     pub(crate) fn expected(&self) -> String {
         let expect = self.runs.last().map(|r| r.expect.clone()).unwrap_or_default();
@@ -135,7 +184,7 @@ pub(crate) fn load(folder: &Path) -> Result<Vec<Scenario>, String> {
     let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.sort();
     for path in paths {
-        if path.is_dir() && path.file_name().is_some_and(|n| n != "install") {
+        if path.is_dir() && path.file_name().is_some_and(|n| n != "install" && n != "apps") {
             scenarios.extend(load(&path)?);
         } else if path.extension().is_some_and(|e| e == "yaml") {
             let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -151,7 +200,9 @@ pub(crate) fn load(folder: &Path) -> Result<Vec<Scenario>, String> {
 
 /// A scenario from its text.
 pub(crate) fn parse(text: &str) -> Result<Scenario, String> {
-    serde_saphyr::from_str(text).map_err(|e| e.to_string())
+    let mut scenario: Scenario = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
+    scenario.complete()?;
+    Ok(scenario)
 }
 
 /// Lays `over` over `base`, key by key.

@@ -1,0 +1,176 @@
+//! Did a run come to what its scenario expects, and did it leave nothing behind?
+
+use serde_json::Value;
+
+use crate::bed::{Bed, SYSTEM};
+use crate::play::{Ended, Names, Played};
+use crate::scenario::Expect;
+
+/// Compares, and searches the cluster.
+pub(crate) fn check(bed: &Bed, names: &Names, expect: &Expect, ended: &Ended, played: &mut Played) {
+    let mut wrong = Vec::new();
+    if let Some(exit) = expect.exit.filter(|exit| *exit != ended.exit) {
+        wrong.push(format!("exit code {}, expected {exit}", ended.exit));
+    }
+    for text in expect.logs.iter().filter(|text| !ended.log.contains(*text)) {
+        wrong.push(format!("the log does not say {text:?}"));
+    }
+    match reports(bed, names) {
+        Ok(reports) => {
+            if let Some(count) = expect.reports.filter(|count| *count != reports.len()) {
+                wrong.push(format!("{} reports, expected {count}", reports.len()));
+            }
+            match reports.last() {
+                _ if expect.no_report => played.got = format!("exit {}", ended.exit),
+                Some(report) => {
+                    check_report(&report["status"], expect, &mut wrong, played);
+                    if !expect.left {
+                        wrong.extend(residue(
+                            bed,
+                            names,
+                            report["status"]["runId"].as_str().unwrap_or("none"),
+                        ));
+                    }
+                }
+                None => wrong.push(format!(
+                    "no report; exit code {}; the log ends: {}",
+                    ended.exit,
+                    ended.log.lines().last().unwrap_or_default()
+                )),
+            }
+        }
+        Err(error) => wrong.push(error),
+    }
+    played.problems.extend(wrong);
+}
+
+/// The test's reports, oldest first.
+fn reports(bed: &Bed, names: &Names) -> Result<Vec<Value>, String> {
+    let mut reports = bed.list(&[
+        "-n",
+        SYSTEM,
+        "restorereports",
+        "-l",
+        &format!("kymaros.io/test={}", names.test),
+    ])?;
+    reports.sort_by_key(|r| {
+        (
+            r["metadata"]["creationTimestamp"].as_str().map(str::to_owned),
+            r["metadata"]["name"].as_str().map(str::to_owned),
+        )
+    });
+    Ok(reports)
+}
+
+fn check_report(status: &Value, expect: &Expect, wrong: &mut Vec<String>, played: &mut Played) {
+    let conclusive = status["conditions"]
+        .as_array()
+        .and_then(|all| all.iter().find(|c| c["type"] == "Conclusive"));
+    let reason = conclusive.and_then(|c| c["reason"].as_str()).unwrap_or_default();
+    played.got = format!(
+        "{} {} {reason}",
+        status["score"],
+        status["result"].as_str().unwrap_or_default()
+    );
+    let mut differs = |what: &str, got: &str, expected: Option<&str>| {
+        if let Some(expected) = expected.filter(|expected| *expected != got) {
+            wrong.push(format!("{what} {got:?}, expected {expected:?}"));
+        }
+    };
+    differs(
+        "score",
+        &status["score"].to_string(),
+        expect.score.map(|s| s.to_string()).as_deref(),
+    );
+    differs(
+        "result",
+        status["result"].as_str().unwrap_or_default(),
+        expect.result.as_deref(),
+    );
+    differs("reason", reason, expect.reason.as_deref());
+    for (name, expected) in &expect.levels {
+        let level = &status["validationLevels"][name];
+        let word = level["status"].as_str().unwrap_or_default();
+        let got = if expected.contains(' ') {
+            format!("{word} {}", level["points"])
+        } else {
+            word.to_owned()
+        };
+        differs(
+            &format!("{name} ({})", level["detail"].as_str().unwrap_or_default()),
+            &got,
+            Some(expected),
+        );
+    }
+    for (pointer, expected) in &expect.at {
+        let got = status.pointer(pointer).cloned().unwrap_or(Value::Null);
+        if got != *expected {
+            wrong.push(format!("{pointer} is {got}, expected {expected}"));
+        }
+    }
+    let text = status.to_string();
+    for words in expect.says.iter().filter(|words| !text.contains(*words)) {
+        wrong.push(format!(
+            "the report does not say {words:?}; its message: {}",
+            status["message"]
+        ));
+    }
+    for words in expect.never.iter().filter(|words| text.contains(*words)) {
+        wrong.push(format!("the report says {words:?}"));
+    }
+    times(status, wrong);
+}
+
+/// The arithmetic that holds in every report.
+fn times(status: &Value, wrong: &mut Vec<String>) {
+    let points: u64 = status["validationLevels"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(_, level)| level["points"].as_u64())
+        .sum();
+    let score = status["score"].as_u64().unwrap_or(0);
+    let cap = status["scoreCap"]["value"].as_u64();
+    if cap.map_or(score != points, |cap| score != cap.min(points)) && status["rto"].is_object() {
+        wrong.push(format!(
+            "score {score} is not the sum {points} of its points under the cap {cap:?}"
+        ));
+    }
+    for field in ["startedAt", "completedAt"] {
+        if !status[field].as_str().is_some_and(|text| text.ends_with('Z')) {
+            wrong.push(format!("{field} is {}", status[field]));
+        }
+    }
+}
+
+/// What a run must not leave behind.
+fn residue(bed: &Bed, names: &Names, run: &str) -> Vec<String> {
+    let label = format!("kymaros.io/run={run}");
+    let mut left = Vec::new();
+    let mut look =
+        |what: &str, arguments: &[&str]| match bed.kubectl(&[&["get", "-o", "name"], arguments].concat(), None) {
+            Ok(found) => left.extend(found.lines().map(|line| format!("left behind: {line}"))),
+            Err(error) => left.push(format!("{what}: {error}")),
+        };
+    look("namespaces", &["namespaces", "-l", &label]);
+    let kinds = "restores.velero.io,downloadrequests.velero.io,serverstatusrequests.velero.io,configmaps,leases";
+    look("the provider's namespace", &["-n", &names.velero, kinds, "-l", &label]);
+    look("Leases", &["-n", SYSTEM, "leases", "-l", &label]);
+    match bed.list(&["persistentvolumes"]) {
+        Ok(volumes) => {
+            let suffix = format!("-kymaros-{run}");
+            let ours = volumes.iter().filter(|v| {
+                v["spec"]["claimRef"]["namespace"]
+                    .as_str()
+                    .is_some_and(|ns| ns.ends_with(&suffix))
+            });
+            // The volume's own controller removes it a moment after its claim has gone.
+            let stay = ours.filter(|v| {
+                v["metadata"]["deletionTimestamp"].is_null() && v["spec"]["persistentVolumeReclaimPolicy"] != "Delete"
+            });
+            left.extend(stay.map(|v| format!("left behind: PersistentVolume {}", v["metadata"]["name"])));
+        }
+        Err(error) => left.push(error),
+    }
+    left
+}
