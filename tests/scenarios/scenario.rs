@@ -107,6 +107,8 @@ pub(crate) struct Expect {
     pub(crate) reason: Option<String>,
     /// `pass`, `fail 16`, `skip`: status, and points if given.
     pub(crate) levels: BTreeMap<String, String>,
+    /// Checks by name: `pass`, or `fail` and words that its message must hold, e.g. `fail HTTP 500`.
+    pub(crate) checks: BTreeMap<String, String>,
     /// Texts that the report must hold somewhere.
     pub(crate) says: Vec<String>,
     /// Texts that the report must not hold.

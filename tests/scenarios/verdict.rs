@@ -102,6 +102,18 @@ fn check_report(status: &Value, expect: &Expect, wrong: &mut Vec<String>, played
             Some(expected),
         );
     }
+    for (name, expected) in &expect.checks {
+        let (word, words) = expected.split_once(' ').unwrap_or((expected, ""));
+        let all = status["checks"].as_array();
+        let check = all.and_then(|all| all.iter().find(|c| c["name"] == name.as_str()));
+        let message = check.and_then(|c| c["message"].as_str()).unwrap_or_default();
+        if check.is_none_or(|c| c["status"] != word) || !message.contains(words) {
+            wrong.push(format!(
+                "check {name} is {}, expected {expected}",
+                check.unwrap_or(&Value::Null)
+            ));
+        }
+    }
     for (pointer, expected) in &expect.at {
         let got = status.pointer(pointer).cloned().unwrap_or(Value::Null);
         if got != *expected {
