@@ -1,5 +1,6 @@
 //! The way in: the test, its Lease, and what a dead run of it has left.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -10,6 +11,7 @@ use crate::clock;
 use crate::cluster::{Cluster, Error};
 use crate::facts::{BackupFacts, Facts, PreviousReport, Reason, RestoreFacts, SandboxFacts, Stop};
 use crate::judge;
+use crate::judge::record::Record;
 use crate::lease::{self, Abandoned, Annotations, Asked, Held, Holder};
 use crate::names::annotation;
 use crate::plan;
@@ -202,8 +204,13 @@ async fn complete(
         time(annotation::STARTED_AT),
     );
     let brief = plan::brief_of_invalid(test, None);
-    let verdict = judge::judge(&brief, &facts);
-    let status = judge::status::status(&brief, &facts, &verdict, runner_info(None), now);
+    let record = Record {
+        brief: Cow::Owned(brief),
+        facts: Cow::Borrowed(&facts),
+        runner: runner_info(None),
+        judged_at: now,
+    };
+    let (_, status) = record.judge();
     match report::write(cluster, test_ref, &run_id, judge::status::started_at(&facts), &status).await {
         Ok(report) => tracing::info!(report, run = run_id, "completed the report of a dead run"),
         Err(error) => tracing::warn!(%error, run = run_id, "the report of a dead run cannot be written"),
