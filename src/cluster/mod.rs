@@ -33,6 +33,7 @@ pub use calls::{ApiCall, TARGET as API_CALL_TARGET};
 pub use discovery::{Discovery, Served};
 pub use download::{DownloadError, Downloads, StoreTrust};
 pub use error::Error;
+pub(crate) use error::none_if_unknown;
 pub use exec::{Ended, Output};
 pub use objects::{Objects, Pages, Query};
 pub use provider::{ProviderError, Velero};
