@@ -105,6 +105,8 @@ pub struct Facts {
     pub elapsed: Option<Duration>,
     /// The last conclusive report of this test.
     pub previous: Option<PreviousReport>,
+    /// Digests of what the report rests on.
+    pub digests: Digests,
     /// Further sentences for the message, e.g. of a clock that is off.
     pub notes: Vec<String>,
 }
@@ -498,6 +500,17 @@ pub struct TimelineFact {
     pub started_at: DateTime<Utc>,
     /// How long it lasted.
     pub duration: Duration,
+}
+
+/// SHA-256 of what a report rests on, in hexadecimal digits.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Digests {
+    /// Of the test's spec, as it is stored.
+    pub test: Option<String>,
+    /// Of the policy's spec, as it is stored.
+    pub policy: Option<String>,
+    /// Of the status of the most recent finished report, without its conditions.
+    pub previous_report: Option<String>,
 }
 
 /// What regression is measured against.

@@ -86,12 +86,6 @@ const EXCUSED: &[(&str, &str, &str, &str)] = &[
         "only for volumes whose class retains them",
     ),
     (
-        "delete",
-        "",
-        "persistentvolumes",
-        "for Released volumes that no storage driver removes; clean-up names them today",
-    ),
-    (
         "watch",
         "",
         "persistentvolumes",

@@ -38,7 +38,8 @@ fn a_recorded_run_replays_to_its_report() {
     let records = records();
     assert!(!records.is_empty(), "no record: is the name in this test out of date?");
     for file in records {
-        let record: Record<'_> = serde_json::from_str(&read(&file)).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        let record: Record<'_> =
+            serde_json::from_str(&read(&file)).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         let (_, status) = record.judge();
         let status = serde_json::to_value(status).unwrap();
         let committed = file.with_extension("report.json");

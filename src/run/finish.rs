@@ -333,6 +333,10 @@ async fn clean_up(run: &Run<'_>, verdict: &Verdict, stopper: &Stopper) -> Option
 }
 
 async fn prune(run: &Run<'_>, report: &str) {
+    if !run.admitted.unreadable.is_empty() {
+        tracing::warn!("the test cannot be read, so nobody knows how many reports it wants kept: none is deleted");
+        return;
+    }
     match report::prune(run.cluster, &run.test_ref, run.admitted.test.spec.history_limit, report).await {
         Ok(0) => {}
         Ok(gone) => tracing::info!(reports = gone, "pruned"),
