@@ -1,7 +1,8 @@
 //! What a run was asked to prove ([`Brief`]) and what it saw ([`Facts`]): plain data between looking and judging.
 //!
 //! `run` fills these while it talks to the cluster; `judge` turns them into a verdict and can do nothing else, so a recorded
-//! pair replays to the same report. Names of namespaces are always the source's, as the backup calls them, never the
+//! pair ([`Record`](crate::judge::record::Record)) replays to the same report; what a record of an older version lacks counts as
+//! not seen. Names of namespaces are always the source's, as the backup calls them, never the
 //! sandbox's. Elapsed times count from the creation of the Restore and are monotonic, so a clock step cannot falsify them.
 
 use std::collections::BTreeSet;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the run was asked to prove; made from the `RestoreTest` and its `HealthCheckPolicy`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct Brief {
     /// Name of the `RestoreTest`.
     pub test: String,
@@ -68,6 +70,7 @@ impl fmt::Display for DependencyBrief {
 
 /// Everything a run saw. What was not reached stays empty, and an empty place earns nothing.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Facts {
     /// The run's id.
     pub run_id: String,
@@ -102,6 +105,8 @@ pub struct Facts {
     pub elapsed: Option<Duration>,
     /// The last conclusive report of this test.
     pub previous: Option<PreviousReport>,
+    /// Digests of what the report rests on.
+    pub digests: Digests,
     /// Further sentences for the message, e.g. of a clock that is off.
     pub notes: Vec<String>,
 }
@@ -500,6 +505,17 @@ pub struct TimelineFact {
     pub started_at: DateTime<Utc>,
     /// How long it lasted.
     pub duration: Duration,
+}
+
+/// SHA-256 of what a report rests on, in hexadecimal digits.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Digests {
+    /// Of the test's spec, as it is stored.
+    pub test: Option<String>,
+    /// Of the policy's spec, as it is stored.
+    pub policy: Option<String>,
+    /// Of the status of the most recent finished report, without its conditions.
+    pub previous_report: Option<String>,
 }
 
 /// What regression is measured against.

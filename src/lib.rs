@@ -12,6 +12,7 @@ pub mod checks;
 pub mod cleanup;
 pub mod clock;
 pub mod cluster;
+pub mod digest;
 pub mod facts;
 pub mod fence;
 pub mod judge;

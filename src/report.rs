@@ -10,14 +10,18 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
-use serde_json::json;
+use kube::core::DynamicObject;
+use serde_json::{Value, json};
 
 use crate::api::{
-    self, Condition, Outcome, Phase, RestoreReport, RestoreReportSpec, RestoreReportStatus, RestoreTest, conditions,
+    self, Condition, Outcome, Phase, RestoreReport, RestoreReportSpec, RestoreReportStatus, RestoreTest,
+    RestoreTestStatus, conditions,
 };
 use crate::cluster::{Cluster, Error, Objects, Query};
+use crate::digest;
 use crate::facts::PreviousReport;
-use crate::judge::status::{as_previous, passes};
+use crate::judge::PASS;
+use crate::judge::status::as_previous;
 use crate::names::{FIELD_MANAGER, MANAGED_BY, condition, label};
 use crate::plan::naming::report_name;
 use crate::retention::{self, ReportRef};
@@ -69,7 +73,9 @@ pub struct Brief {
 /// All reports of a test.
 pub async fn list(cluster: &Cluster, namespace: &str, test: &str) -> Result<Vec<Brief>, Error> {
     let query = Query::labels(format!("{}={test}", label::TEST)).page(PAGE);
-    reports(cluster, namespace)
+    // A report of another version must not hide the others, so what it holds is read as far as possible.
+    cluster
+        .stored::<RestoreReport>(namespace)
         .list_with(&query, |report| brief(&report))
         .await
 }
@@ -78,19 +84,20 @@ fn reports(cluster: &Cluster, namespace: &str) -> Objects<RestoreReport> {
     cluster.namespaced(namespace)
 }
 
-fn brief(report: &RestoreReport) -> Brief {
+fn brief(report: &DynamicObject) -> Brief {
     let meta = &report.metadata;
     let labels = meta.labels.clone().unwrap_or_default();
     let name = meta.name.clone().unwrap_or_default();
-    let status = report.status.clone().unwrap_or_default();
+    let stored = &report.data["status"];
+    let status: RestoreReportStatus = serde_json::from_value(stored.clone()).unwrap_or_default();
     let started = status.started_at.as_ref().or(meta.creation_timestamp.as_ref());
     Brief {
         reference: ReportRef {
             name: name.clone(),
             started_at: started.map(api::time::from_time).unwrap_or_default(),
-            passed: passes(&status),
+            passed: stored["score"].as_u64().is_some_and(|score| score >= u64::from(PASS)),
             retain: labels.get(label::RETAIN).is_some_and(|v| v == "true"),
-            finished: status.completed_at.is_some(),
+            finished: is_finished(stored),
         },
         uid: meta.uid.clone().unwrap_or_default(),
         run_id: status.run_id.clone().or_else(|| labels.get(label::RUN).cloned()),
@@ -104,6 +111,25 @@ pub fn last_conclusive(reports: &[Brief]) -> Option<PreviousReport> {
     let last = conclusive
         .max_by(|a, b| (a.reference.started_at, &a.reference.name).cmp(&(b.reference.started_at, &b.reference.name)))?;
     last.previous.clone()
+}
+
+/// A status that stays as it is, but for its conditions.
+fn is_finished(status: &Value) -> bool {
+    status["completedAt"].is_string()
+}
+
+/// Name of the most recent finished report, conclusive or not; the one that the next is chained to.
+pub fn last_finished(reports: &[Brief]) -> Option<&str> {
+    let finished = reports.iter().map(|r| &r.reference).filter(|r| r.finished);
+    let last = finished.max_by(|a, b| (a.started_at, &a.name).cmp(&(b.started_at, &b.name)))?;
+    Some(&last.name)
+}
+
+/// Digest of a finished report; `None` if it is gone or not finished.
+pub async fn digest(cluster: &Cluster, namespace: &str, report: &str) -> Result<Option<String>, Error> {
+    let report = cluster.stored::<RestoreReport>(namespace).get_opt(report).await?;
+    let status = report.as_ref().and_then(|report| report.data.get("status"));
+    Ok(status.filter(|status| is_finished(status)).map(digest::of_report))
 }
 
 /// Writes a report and returns its name. If one of this run is there already, without a status, it is completed.
@@ -172,11 +198,14 @@ pub struct Ended<'a> {
 
 /// A run has ended.
 pub async fn test_has_ended(cluster: &Cluster, test: &TestRef, ended: &Ended<'_>) -> Result<(), Error> {
-    let tests: Objects<RestoreTest> = cluster.namespaced(&test.namespace);
-    let Some(current) = tests.get_opt(&test.name).await? else {
+    let Some(current) = cluster
+        .stored::<RestoreTest>(&test.namespace)
+        .get_opt(&test.name)
+        .await?
+    else {
         return Ok(());
     };
-    let before = current.status.unwrap_or_default();
+    let before: RestoreTestStatus = serde_json::from_value(current.data["status"].clone()).unwrap_or_default();
     let mut list = before.conditions;
     for new in &ended.conditions {
         conditions::set(&mut list, new.clone());
@@ -206,8 +235,9 @@ pub async fn test_has_ended(cluster: &Cluster, test: &TestRef, ended: &Ended<'_>
 }
 
 /// The test may have been deleted in mid-run; that is no error.
-async fn test_status(cluster: &Cluster, test: &TestRef, status: serde_json::Value) -> Result<(), Error> {
-    let tests: Objects<RestoreTest> = cluster.namespaced(&test.namespace);
+async fn test_status(cluster: &Cluster, test: &TestRef, status: Value) -> Result<(), Error> {
+    // The answer holds the spec, which need not be one that can be read.
+    let tests = cluster.stored::<RestoreTest>(&test.namespace);
     match tests.merge_status(&test.name, &json!({ "status": status })).await {
         Err(error) if !error.is_not_found() => Err(error),
         _ => Ok(()),

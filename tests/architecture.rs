@@ -18,6 +18,7 @@ const PURE: &[&str] = &[
     "src/judge",
     "src/retention.rs",
     "src/names.rs",
+    "src/digest.rs",
 ];
 
 /// What pure code may not name, and why.

@@ -43,7 +43,6 @@ const RULES: &[(Scope, &str)] = &[
 
 /// Rights that no scenario uses: verb, group, resource (`*` for any), and why they are granted all the same.
 const EXCUSED: &[(&str, &str, &str, &str)] = &[
-    ("get", "", "persistentvolumes", "what may be listed may be read"),
     ("patch", "", "namespaces", "only for sandbox.keepFailedFor"),
     (
         "list",
@@ -64,7 +63,7 @@ const EXCUSED: &[(&str, &str, &str, &str)] = &[
         "get",
         "restore.kymaros.io",
         "restorereports",
-        "only where an answer was lost or a name is taken",
+        "only where a test has a report already",
     ),
     ("get", "", "configmaps", "only where an answer was lost"),
     ("create", "", "limitranges", "only with sandbox.resourceQuota"),
@@ -85,12 +84,6 @@ const EXCUSED: &[(&str, &str, &str, &str)] = &[
         "",
         "persistentvolumes",
         "only for volumes whose class retains them",
-    ),
-    (
-        "delete",
-        "",
-        "persistentvolumes",
-        "for Released volumes that no storage driver removes; clean-up names them today",
     ),
     (
         "watch",

@@ -58,6 +58,7 @@ fn frozen(field: &str) -> Rule {
     validation = frozen("regression"),
     validation = frozen("sandboxes"),
     validation = frozen("runner"),
+    validation = frozen("digests"),
     validation = frozen("runId"),
     printcolumn(name = "Result", type_ = "string", json_path = ".status.result", description = "pass, partial or fail"),
     printcolumn(name = "Score", type_ = "integer", json_path = ".status.score", description = "From 0 to 100"),
@@ -156,6 +157,9 @@ pub struct RestoreReportStatus {
     /// The program that wrote this report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner: Option<RunnerInfo>,
+    /// Chain of evidence: what this report rests on, as digests. It survives the deletion of older reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digests: Option<Digests>,
     /// Mark of the run. Everything it made in the cluster has it in its name or in the label kymaros.io/run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
@@ -498,3 +502,27 @@ pub struct RunnerInfo {
     #[schemars(length(max = 512))]
     pub image: Option<String>,
 }
+
+/// What a report rests on. Each is the SHA-256 of JSON with sorted keys and without spaces, in small hexadecimal digits; an
+/// object is unchanged if the given command prints the same.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Digests {
+    /// The spec of the RestoreTest, as the run read it: kubectl get rt NAME -o json | jq -cSj .spec | sha256sum. Absent in a
+    /// report that was completed for a run that died.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), regex(pattern = DIGEST))]
+    pub test: Option<String>,
+    /// The spec of the HealthCheckPolicy, as the run read it: kubectl get hcp NAME -o json | jq -cSj .spec | sha256sum. Absent
+    /// if the test names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), regex(pattern = DIGEST))]
+    pub policy: Option<String>,
+    /// The status of the test's finished report before this one, by startedAt, without its conditions, which may change:
+    /// kubectl get rr NAME -o json | jq -cSj '.status | del(.conditions)' | sha256sum. Absent in the first report of a test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), regex(pattern = DIGEST))]
+    pub previous_report: Option<String>,
+}
+
+const DIGEST: &str = "^[0-9a-f]{64}$";

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::build::sandbox::kept_until;
-use crate::cluster::{Cluster, Error, Objects, Query};
+use crate::cluster::{Cluster, Error, Objects, Query, none_if_unknown};
 use crate::names::{MANAGED_BY, label};
 use crate::velero::{DownloadRequest, Restore, ServerStatusRequest};
 
@@ -249,14 +249,6 @@ fn title<K: Resource<DynamicType = ()>>(meta: &ObjectMeta) -> String {
 
 fn named<K: Resource<DynamicType = ()>>(object: &K) -> String {
     format!("{} {}", K::kind(&()), object.name_any())
-}
-
-/// A kind that the cluster does not serve has no objects.
-fn none_if_unknown<T>(result: Result<Vec<T>, Error>) -> Result<Vec<T>, Error> {
-    match result {
-        Err(error) if error.is_not_found() => Ok(Vec::new()),
-        other => other,
-    }
 }
 
 #[cfg(test)]

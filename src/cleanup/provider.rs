@@ -10,8 +10,8 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Reasons, RunRef, made_by_restore, named, none_if_unknown, title};
-use crate::cluster::{Cluster, Error, Objects, Query, Velero, Waited};
+use super::{Reasons, RunRef, made_by_restore, named, title};
+use crate::cluster::{Cluster, Error, Objects, Query, Velero, Waited, none_if_unknown};
 use crate::names::PROVIDER_PREFIX;
 use crate::velero::{
     self, DataDownload, DownloadRequest, PodVolumeRestore, Restore, ServerStatusRequest, VolumeRestoreStatus,

@@ -6,8 +6,8 @@ use kube::{CustomResource, ResourceExt};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Reasons, RunRef, made_by_restore, named, none_if_unknown};
-use crate::cluster::{Cluster, Error, Objects, Waited};
+use super::{Reasons, RunRef, made_by_restore, named};
+use crate::cluster::{Cluster, Error, Objects, Waited, none_if_unknown};
 
 /// The part of a `VolumeSnapshotContent` that says for whom it was made.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, Serialize)]

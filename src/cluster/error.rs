@@ -158,6 +158,15 @@ impl Error {
     }
 }
 
+/// A list of a kind that the cluster does not serve is empty: an installation without data movement or snapshots need not have
+/// their kinds.
+pub(crate) fn none_if_unknown<T>(result: Result<Vec<T>, Error>) -> Result<Vec<T>, Error> {
+    match result {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        other => other,
+    }
+}
+
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.verb, self.kind)?;

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, header};
 use kube::client::{Body, ClientBuilder};
-use kube::core::NamespaceResourceScope;
+use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
 use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
 use tower::timeout::TimeoutLayer;
@@ -33,6 +33,7 @@ pub use calls::{ApiCall, TARGET as API_CALL_TARGET};
 pub use discovery::{Discovery, Served};
 pub use download::{DownloadError, Downloads, StoreTrust};
 pub use error::Error;
+pub(crate) use error::none_if_unknown;
 pub use exec::{Ended, Output};
 pub use objects::{Objects, Pages, Query};
 pub use provider::{ProviderError, Velero};
@@ -147,8 +148,18 @@ impl Cluster {
         Objects::new(Api::all(self.client.clone()), K::kind(&()).into_owned(), self.timeout)
     }
 
+    /// The objects of a kind in one namespace as they are stored, whether or not this program's type can hold them.
+    pub fn stored<K: Resource<DynamicType = ()>>(&self, namespace: &str) -> Objects<DynamicObject> {
+        let resource = ApiResource::erase::<K>(&());
+        Objects::new(
+            Api::namespaced_with(self.client.clone(), namespace, &resource),
+            resource.kind,
+            self.timeout,
+        )
+    }
+
     /// The objects of a kind known only from discovery. `namespace` is ignored for cluster-wide kinds.
-    pub fn dynamic(&self, served: &Served, namespace: &str) -> Objects<kube::core::DynamicObject> {
+    pub fn dynamic(&self, served: &Served, namespace: &str) -> Objects<DynamicObject> {
         let api = if served.namespaced {
             Api::namespaced_with(self.client.clone(), namespace, &served.resource)
         } else {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::Cluster;
 use super::download::{DownloadError, Downloads, StoreTrust};
-use super::error::Error;
+use super::error::{Error, none_if_unknown};
 use super::objects::{Objects, Query};
 use super::wait::{Waited, Watch};
 use crate::names::{MANAGED_BY, PROVIDER_PREFIX, label};
@@ -299,14 +299,6 @@ impl Velero {
 
 fn of_restore(uid: &str) -> Query {
     Query::labels(format!("{}={uid}", velero::label::RESTORE_UID))
-}
-
-/// Installations without data movement need not have its kinds.
-fn none_if_unknown<T>(result: Result<Vec<T>, Error>) -> Result<Vec<T>, Error> {
-    match result {
-        Err(error) if error.is_not_found() => Ok(Vec::new()),
-        other => other,
-    }
 }
 
 /// `false` if the object vanished in the meantime.

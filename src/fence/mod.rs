@@ -120,7 +120,8 @@ fn must_be_refused(what: &str, error: Option<Error>) -> Result<(), Stop> {
 /// Why a sandbox was not made.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Problem {
-    /// A namespace of this name exists already. Another run id has to be drawn: nothing is ever adopted.
+    /// A namespace of this name exists already, and nothing is ever adopted. A run draws an id that no sandbox has, so somebody
+    /// else made it since.
     NameTaken(String),
     /// The run cannot go on.
     Stopped(Stop),
@@ -129,7 +130,10 @@ pub enum Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NameTaken(name) => write!(f, "a namespace {name} exists already"),
+            Self::NameTaken(name) => write!(
+                f,
+                "a namespace {name} exists already, and nothing is ever adopted; run the test again"
+            ),
             Self::Stopped(stop) => f.write_str(&stop.message),
         }
     }

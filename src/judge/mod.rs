@@ -1,13 +1,15 @@
 //! The verdict: `(Brief, Facts) → Verdict`, pure. It cannot fetch, wait or read the clock.
 //!
 //! Each level has a file of its own; this one adds their points up, caps the sum so that a score cannot hide a failure, and
-//! says in one sentence why and what next. [`status`] puts it all into the report's form.
+//! says in one sentence why and what next. [`status`] puts it all into the report's form, and [`record`] keeps what a verdict was
+//! made of.
 
 pub mod completeness;
 pub mod cross_namespace_deps;
 pub mod internal_health;
 pub mod level;
 pub mod pod_startup;
+pub mod record;
 pub mod restore_integrity;
 pub mod rto_compliance;
 pub mod status;

@@ -9,9 +9,9 @@ use crate::api::{
     ValidationLevels, VolumeResult, conditions,
 };
 use crate::facts::{Brief, Facts, Isolation, Status};
+use crate::judge::Verdict;
 use crate::judge::completeness::{Completeness, VolumeState, counts};
 use crate::judge::level::{Level, name_in, seconds};
-use crate::judge::{PASS, Verdict};
 use crate::names::condition;
 
 /// A fall of the score by more than this is a regression.
@@ -62,6 +62,7 @@ pub fn status(
         regression: regression(facts, verdict),
         sandboxes: facts.sandboxes.iter().map(|s| s.name.clone()).collect(),
         runner: Some(runner),
+        digests: digests(facts),
         run_id: Some(facts.run_id.clone()),
         conditions: report_conditions(facts, verdict, now),
     };
@@ -416,6 +417,15 @@ fn regression(facts: &Facts, verdict: &Verdict) -> Option<Regression> {
     })
 }
 
+fn digests(facts: &Facts) -> Option<api::Digests> {
+    let digests = &facts.digests;
+    (*digests != crate::facts::Digests::default()).then(|| api::Digests {
+        test: digests.test.clone(),
+        policy: digests.policy.clone(),
+        previous_report: digests.previous_report.clone(),
+    })
+}
+
 fn report_conditions(facts: &Facts, verdict: &Verdict, now: DateTime<Utc>) -> Vec<api::Condition> {
     let mut list = vec![
         conditions::build(condition::COMPLETE, true, "Judged", "the report is final", now),
@@ -476,11 +486,6 @@ pub fn as_previous(name: &str, status: &RestoreReportStatus) -> Option<crate::fa
 /// Is this verdict a pass?
 pub fn is_pass(verdict: &Verdict) -> bool {
     verdict.outcome == api::Outcome::Pass
-}
-
-/// Does this status pass?
-pub fn passes(status: &RestoreReportStatus) -> bool {
-    status.score.is_some_and(|score| score >= PASS)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod problems;
 pub mod rules;
 mod select_backup;
 mod served;
+mod stored;
 mod syntax;
 mod valid;
 mod validate;
@@ -26,6 +27,7 @@ pub use membership::{holds, none_holds};
 pub use problems::{PlanError, invalid_spec};
 pub use select_backup::{Inventory, Point, Refused, Selection, rank};
 pub use served::Served;
+pub use stored::{stored_policy, stored_test, unreadable};
 pub use valid::{ParsedSchedule, ValidTest, brief, brief_of_invalid};
 pub use validate::validate;
 

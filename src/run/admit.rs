@@ -1,18 +1,22 @@
 //! The way in: the test, its Lease, and what a dead run of it has left.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use k8s_openapi::api::core::v1::Namespace;
 
 use crate::api::{HealthCheckPolicy, RestoreTest};
 use crate::cleanup;
 use crate::clock;
-use crate::cluster::{Cluster, Error};
-use crate::facts::{BackupFacts, Facts, PreviousReport, Reason, RestoreFacts, SandboxFacts, Stop};
+use crate::cluster::{Cluster, Error, Objects, Query};
+use crate::digest;
+use crate::facts::{BackupFacts, Digests, Facts, PreviousReport, Reason, RestoreFacts, SandboxFacts, Stop};
 use crate::judge;
+use crate::judge::record::Record;
 use crate::lease::{self, Abandoned, Annotations, Asked, Held, Holder};
-use crate::names::annotation;
-use crate::plan;
+use crate::names::{annotation, label};
+use crate::plan::{self, PlanError};
 use crate::report::{self, TestRef};
 use crate::run::Exit;
 use crate::run::finish::runner_info;
@@ -20,11 +24,17 @@ use crate::settings::Settings;
 
 /// A turn on the provider is waited for as long as the run may last; the run's own deadline ends the wait.
 const TURN_WAIT: Duration = Duration::from_hours(24);
+/// Run ids to draw before giving up. One that is taken is one in two thousand million.
+const DRAWS: usize = 5;
 
 /// A run that may begin.
 pub(super) struct Admitted {
     /// The test, read once.
     pub(super) test: RestoreTest,
+    /// What of it could not be read; with any of that it is not run.
+    pub(super) unreadable: Vec<PlanError>,
+    /// Digests of the test and of the report before.
+    pub(super) digests: Digests,
     /// Who we are.
     pub(super) holder: Holder,
     /// The Lease of the test.
@@ -80,8 +90,8 @@ pub(super) async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admi
         uid: String::new(),
         labels: std::collections::BTreeMap::new(),
     };
-    let test: RestoreTest = match cluster.namespaced(namespace).get_opt(name).await {
-        Ok(Some(test)) => test,
+    let stored = match cluster.stored::<RestoreTest>(namespace).get_opt(name).await {
+        Ok(Some(stored)) => stored,
         Ok(None) => {
             let note = format!(
                 "there is no RestoreTest {name:?} in namespace {namespace}; RESTORE_TEST_NAME names one in the runner's own namespace"
@@ -95,13 +105,14 @@ pub(super) async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admi
             return Err(Exit::Unavailable);
         }
     };
+    let (test, unreadable) = plan::stored_test(&stored);
     let test_ref = TestRef::of(&test);
-    let random = random().map_err(|stop| {
+    let run_id = free_run_id(cluster, random).await.map_err(|stop| {
         tracing::error!("{}", stop.message);
         Exit::Unavailable
     })?;
     let holder = Holder {
-        run_id: plan::naming::run_id(random.to_le_bytes()),
+        run_id,
         pod: settings.pod.name.clone(),
         pod_uid: settings.pod.uid.clone(),
     };
@@ -141,8 +152,11 @@ pub(super) async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admi
         tracing::warn!(%error, "earlier reports cannot be read");
         Vec::new()
     });
-    if let Some(abandoned) = &abandoned {
-        complete(cluster, &test, &test_ref, abandoned, &reports).await;
+    let mut last = digest_of(cluster, namespace, report::last_finished(&reports)).await;
+    if let Some(abandoned) = &abandoned
+        && let Some(completed) = complete(cluster, &test, &test_ref, abandoned, &reports, last.clone()).await
+    {
+        last = digest_of(cluster, namespace, Some(&completed)).await;
     }
     tidy(cluster, settings, &test, &holder.run_id).await;
     if let Err(error) = report::test_is_running(cluster, &test_ref).await {
@@ -150,20 +164,77 @@ pub(super) async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admi
     }
     Ok(Admitted {
         previous: report::last_conclusive(&reports),
+        digests: Digests {
+            test: stored.data.get("spec").map(digest::of),
+            policy: None,
+            previous_report: last,
+        },
         test,
+        unreadable,
         holder,
         lease,
         pod_namespace: namespace.clone(),
     })
 }
 
-/// The policy that the test names; `None` if it names none or there is none of that name.
-pub(super) async fn policy(cluster: &Cluster, test: &RestoreTest) -> Result<Option<HealthCheckPolicy>, Error> {
+/// An id that no sandbox has, whatever test it is of. It is drawn before anything is made, so that it is the same everywhere;
+/// and a sandbox that is made all the same in the meantime is not adopted (see [`crate::fence`]).
+async fn free_run_id(cluster: &Cluster, mut draw: impl FnMut() -> Result<u64, Stop>) -> Result<String, Stop> {
+    let namespaces: Objects<Namespace> = cluster.all();
+    for _ in 0..DRAWS {
+        let id = plan::naming::run_id(draw()?.to_le_bytes());
+        // Sandboxes are labelled with what their names end in, and nobody else may do either.
+        let query = Query::labels(format!("{}={id}", label::RUN));
+        match namespaces.list_metadata_with(&query, |found| found.metadata.name).await {
+            Ok(taken) if taken.is_empty() => return Ok(id),
+            Ok(taken) => tracing::warn!(run = id, ?taken, "this run id is taken, another is drawn"),
+            Err(error) => {
+                tracing::warn!(%error, run = id, "it is not known whether this run id is free");
+                return Ok(id);
+            }
+        }
+    }
+    let message = format!("{DRAWS} run ids were drawn and all are taken: is the source of randomness sound?");
+    Err(Stop::new(Reason::SandboxDenied, message))
+}
+
+/// The policy that a test names.
+#[derive(Debug, Default)]
+pub(super) struct Policy {
+    /// `None` if the test names none, there is none of that name, or it cannot be read.
+    pub(super) policy: Option<HealthCheckPolicy>,
+    /// What of it cannot be read.
+    pub(super) unreadable: Option<PlanError>,
+    /// Digest of its spec.
+    pub(super) digest: Option<String>,
+}
+
+/// Reads the policy that the test names.
+pub(super) async fn policy(cluster: &Cluster, test: &RestoreTest) -> Result<Policy, Error> {
     let Some(name) = &test.spec.health_checks.policy_ref else {
-        return Ok(None);
+        return Ok(Policy::default());
     };
     let namespace = test.metadata.namespace.as_deref().unwrap_or_default();
-    cluster.namespaced(namespace).get_opt(name).await
+    let Some(stored) = cluster.stored::<HealthCheckPolicy>(namespace).get_opt(name).await? else {
+        return Ok(Policy::default());
+    };
+    let read = plan::stored_policy(&stored);
+    Ok(Policy {
+        digest: stored.data.get("spec").map(digest::of),
+        unreadable: read.as_ref().err().cloned(),
+        policy: read.ok(),
+    })
+}
+
+/// Digest of a report, if there is one. Best effort: a chain with a hole is better than no report.
+async fn digest_of(cluster: &Cluster, namespace: &str, report: Option<&str>) -> Option<String> {
+    match report::digest(cluster, namespace, report?).await {
+        Ok(digest) => digest,
+        Err(error) => {
+            tracing::warn!(%error, "the report before cannot be digested");
+            None
+        }
+    }
 }
 
 /// Best effort: an Event is a courtesy.
@@ -173,21 +244,22 @@ pub(super) async fn warn(cluster: &Cluster, test: &TestRef, reason: &str, note: 
     }
 }
 
-/// Writes the report that a dead run did not come to write.
+/// Writes the report that a dead run did not come to write, and returns its name.
 async fn complete(
     cluster: &Cluster,
     test: &RestoreTest,
     test_ref: &TestRef,
     abandoned: &Abandoned,
     reports: &[report::Brief],
-) {
+    previous_digest: Option<String>,
+) -> Option<String> {
     let note = |key: &str| abandoned.annotations.get(key).cloned();
-    let Some(run_id) = note(annotation::RUN) else { return };
+    let run_id = note(annotation::RUN)?;
     if reports
         .iter()
         .any(|r| r.run_id.as_deref() == Some(&run_id) && r.reference.finished)
     {
-        return;
+        return None;
     }
     let time = |key: &str| {
         note(key)
@@ -195,18 +267,31 @@ async fn complete(
             .map(|t| t.to_utc())
     };
     let now = clock::now();
-    let facts = interrupted(
+    let mut facts = interrupted(
         &run_id,
         &abandoned.annotations,
         time(annotation::RUN_STARTED).unwrap_or(now),
         time(annotation::STARTED_AT),
     );
+    // Which spec it ran with is not known, but what came before it is.
+    facts.digests.previous_report = previous_digest;
     let brief = plan::brief_of_invalid(test, None);
-    let verdict = judge::judge(&brief, &facts);
-    let status = judge::status::status(&brief, &facts, &verdict, runner_info(None), now);
+    let record = Record {
+        brief: Cow::Owned(brief),
+        facts: Cow::Borrowed(&facts),
+        runner: runner_info(None),
+        judged_at: now,
+    };
+    let (_, status) = record.judge();
     match report::write(cluster, test_ref, &run_id, judge::status::started_at(&facts), &status).await {
-        Ok(report) => tracing::info!(report, run = run_id, "completed the report of a dead run"),
-        Err(error) => tracing::warn!(%error, run = run_id, "the report of a dead run cannot be written"),
+        Ok(report) => {
+            tracing::info!(report, run = run_id, "completed the report of a dead run");
+            Some(report)
+        }
+        Err(error) => {
+            tracing::warn!(%error, run = run_id, "the report of a dead run cannot be written");
+            None
+        }
     }
 }
 

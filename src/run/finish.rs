@@ -1,6 +1,7 @@
 //! The way out: verdict, report, the test's status, clean-up, pruning. In this order, so that a crash in clean-up loses no
 //! verdict, and each step happens whatever became of the one before.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::{CronJob, Job};
@@ -14,6 +15,7 @@ use crate::cleanup::{self, RunRef};
 use crate::clock;
 use crate::cluster::{Cluster, Error};
 use crate::facts::Reason;
+use crate::judge::record::{self, Record};
 use crate::judge::{self, Verdict};
 use crate::names::condition;
 use crate::report::{self, Ended};
@@ -70,14 +72,14 @@ pub(super) fn runner_info(image: Option<String>) -> RunnerInfo {
 
 /// Ends a run.
 pub(super) async fn finish(mut run: Run<'_>, stopper: &Stopper) -> Exit {
-    let verdict = judge::judge(&run.brief, &run.facts);
-    let mut status = judge::status::status(
-        &run.brief,
-        &run.facts,
-        &verdict,
-        runner_info(run.image.clone()),
-        clock::now(),
-    );
+    let record = Record {
+        brief: Cow::Borrowed(&run.brief),
+        facts: Cow::Borrowed(&run.facts),
+        runner: runner_info(run.image.clone()),
+        judged_at: clock::now(),
+    };
+    log(&record);
+    let (verdict, mut status) = record.judge();
     if verdict.stop.as_ref().is_some_and(|s| s.reason == Reason::LeaseLost) || run.admitted.lease.is_lost() {
         last_resort(&status);
         last_word(&verdict.message);
@@ -148,6 +150,17 @@ async fn write(run: &Run<'_>, status: &RestoreReportStatus, stopper: &Stopper) -
             }
             Ok(name) => return Ok(name),
         }
+    }
+}
+
+/// For replaying the verdict. It can be large, so it is made only if somebody wants it.
+fn log(record: &Record<'_>) {
+    if !tracing::enabled!(target: record::TARGET, tracing::Level::DEBUG) {
+        return;
+    }
+    match serde_json::to_string(record) {
+        Ok(json) => tracing::debug!(target: record::TARGET, record = json, "facts"),
+        Err(error) => tracing::warn!(%error, "the facts cannot be printed"),
     }
 }
 
@@ -320,6 +333,10 @@ async fn clean_up(run: &Run<'_>, verdict: &Verdict, stopper: &Stopper) -> Option
 }
 
 async fn prune(run: &Run<'_>, report: &str) {
+    if !run.admitted.unreadable.is_empty() {
+        tracing::warn!("the test cannot be read, so nobody knows how many reports it wants kept: none is deleted");
+        return;
+    }
     match report::prune(run.cluster, &run.test_ref, run.admitted.test.spec.history_limit, report).await {
         Ok(0) => {}
         Ok(gone) => tracing::info!(reports = gone, "pruned"),

@@ -17,21 +17,22 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use crate::api::{HealthCheckPolicy, RestoreTest};
+use crate::api::RestoreTest;
 use crate::build;
 use crate::build::restore::Neutraliser;
 use crate::build::sandbox::End;
 use crate::clock::{self, Anchor};
 use crate::cluster::{Cluster, Discovery, Velero};
-use crate::facts::{Brief, Facts, Isolation, Reason, RestoreFacts, Stop};
+use crate::facts::{Brief, Digests, Facts, Isolation, Reason, RestoreFacts, Stop};
 use crate::fence::{self, IsolationWatch, Runner};
 use crate::lease::{Annotations, Held};
 use crate::names::{TURN_LEASE, annotation};
 use crate::observe::Startup;
-use crate::plan::{self, Served, ValidTest};
+use crate::plan::{self, PlanError, Served, ValidTest};
 use crate::report::TestRef;
 use crate::settings::{FailJobOn, Settings};
 use crate::velero::Restore;
+use admit::Policy;
 use choose::{Chosen, api};
 use stop::Stopper;
 use timeline::Timeline;
@@ -55,22 +56,31 @@ async fn run_in_span(settings: &Settings) -> Exit {
             return Exit::Unavailable;
         }
     };
-    let admitted = match admit::admit(settings, &cluster).await {
+    run_on(settings, &cluster, &signals).await
+}
+
+async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Exit {
+    let admitted = match admit::admit(settings, cluster).await {
         Ok(admitted) => admitted,
         Err(exit) => return exit,
     };
     let started = Anchor::new(clock::now());
-    let policy = admit::policy(&cluster, &admitted.test).await;
+    let policy = admit::policy(cluster, &admitted.test).await;
+    let read = policy.as_ref().ok();
     let deadline = started.instant() + admitted.test.spec.timeout.0;
     let mut run = Run {
         settings,
-        cluster: &cluster,
-        brief: plan::brief_of_invalid(&admitted.test, policy.as_ref().ok().and_then(Option::as_ref)),
+        cluster,
+        brief: plan::brief_of_invalid(&admitted.test, read.and_then(|read| read.policy.as_ref())),
         test_ref: TestRef::of(&admitted.test),
         test: None,
         facts: Facts {
             run_id: admitted.holder.run_id.clone(),
             run_started: started.at(),
+            digests: Digests {
+                policy: read.and_then(|read| read.digest.clone()),
+                ..admitted.digests.clone()
+            },
             ..Facts::default()
         },
         admitted: &admitted,
@@ -91,7 +101,7 @@ async fn run_in_span(settings: &Settings) -> Exit {
         }
     };
     run.conclude(stopped);
-    let exit = finish::finish(run, &signals).await;
+    let exit = finish::finish(run, signals).await;
     if !admitted.lease.is_lost() {
         admitted.lease.release().await;
     }
@@ -141,14 +151,20 @@ struct Restored {
 }
 
 impl Run<'_> {
-    async fn phases(
-        &mut self,
-        test: &RestoreTest,
-        policy: Result<Option<HealthCheckPolicy>, crate::cluster::Error>,
-    ) -> Result<(), Stop> {
+    async fn phases(&mut self, test: &RestoreTest, policy: Result<Policy, crate::cluster::Error>) -> Result<(), Stop> {
         let runner = self.prepare().await?;
         let policy = policy.map_err(api)?;
-        let valid = plan::validate(test, policy.as_ref()).map_err(|errors| plan::invalid_spec(&errors))?;
+        let unreadable: Vec<PlanError> = self
+            .admitted
+            .unreadable
+            .iter()
+            .cloned()
+            .chain(policy.unreadable)
+            .collect();
+        if !unreadable.is_empty() {
+            return Err(plan::unreadable(&unreadable));
+        }
+        let valid = plan::validate(test, policy.policy.as_ref()).map_err(|errors| plan::invalid_spec(&errors))?;
         self.brief = plan::brief(&valid);
         self.test = Some(valid.clone());
         let velero = Velero::new(
@@ -364,3 +380,6 @@ impl Run<'_> {
 fn until(deadline: Instant, least: Duration) -> Duration {
     deadline.saturating_duration_since(Instant::now()).max(least)
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,9 +59,9 @@ const TABLE: &[(&str, &str, &str, Place, bool)] = &[
         Cluster,
         false,
     ),
-    ("get,list,watch,patch,delete", "persistentvolumes", "", Cluster, true),
+    ("list,watch,patch", "persistentvolumes", "", Cluster, true),
     (
-        "create,update,deletecollection",
+        "get,create,update,delete,deletecollection",
         "persistentvolumes",
         "",
         Cluster,
