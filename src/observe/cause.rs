@@ -371,7 +371,7 @@ fn start_error(reason: &str, message: &str) -> Cause {
 fn running(pod: &PodSeen, container: &ContainerSeen, incidents: &Incidents) -> Cause {
     if container.role == Role::Init {
         return if container.name == RESTORE_WAIT {
-            Cause::passing("the provider has not restored the pod's volumes").by(Fault::Provider)
+            Cause::passing("the provider has not restored the pod's volumes").by(Fault::Storage)
         } else {
             Cause::passing("still running")
         };

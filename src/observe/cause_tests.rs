@@ -458,7 +458,7 @@ fn several_containers() {
         &none,
         "init container restore-wait: the provider has not restored the pod's volumes",
         false,
-        Fault::Provider,
+        Fault::Storage,
     );
     let done = json!({"terminated": {"exitCode": 0}});
     check(

@@ -1,5 +1,6 @@
 //! Did a run come to what its scenario expects, and did it leave nothing behind?
 
+use kymaros_runner::judge::record::{self, Record};
 use serde_json::Value;
 
 use crate::bed::{Bed, SYSTEM};
@@ -24,6 +25,7 @@ pub(crate) fn check(bed: &Bed, names: &Names, expect: &Expect, ended: &Ended, pl
                 _ if expect.no_report => played.got = format!("exit {}", ended.exit),
                 Some(report) => {
                     check_report(&report["status"], expect, &mut wrong, played);
+                    wrong.extend(replay(&report["status"], &ended.log));
                     if !expect.left {
                         wrong.extend(residue(
                             bed,
@@ -131,6 +133,37 @@ fn check_report(status: &Value, expect: &Expect, wrong: &mut Vec<String>, played
         wrong.push(format!("the report says {words:?}"));
     }
     times(status, wrong);
+}
+
+/// What the run recorded of itself must lead to the report that it wrote, but for what clean-up adds afterwards. A record of
+/// another run than the report's (it died, or another one came later) says nothing.
+fn replay(report: &Value, log: &str) -> Option<String> {
+    let line = log.lines().find(|line| line.contains(record::TARGET))?;
+    let line: Value = serde_json::from_str(line).ok()?;
+    let record: Record<'_> = match serde_json::from_str(line["record"].as_str()?) {
+        Ok(record) => record,
+        Err(error) => return Some(format!("the record of the run cannot be read: {error}")),
+    };
+    if report["runId"] != record.facts.run_id.as_str() {
+        return None;
+    }
+    let strip = |mut status: Value| {
+        if let Some(conditions) = status["conditions"].as_array_mut() {
+            conditions.retain(|condition| condition["type"] != "SandboxCleanedUp");
+        }
+        status
+    };
+    let (written, again) = (
+        strip(report.clone()),
+        strip(serde_json::to_value(record.judge().1).ok()?),
+    );
+    let keys = written
+        .as_object()
+        .into_iter()
+        .chain(again.as_object())
+        .flat_map(|o| o.keys());
+    let differ: Vec<&String> = keys.filter(|key| written[*key] != again[*key]).collect();
+    (!differ.is_empty()).then(|| format!("the recorded facts replay to another report: {differ:?} differ"))
 }
 
 /// The arithmetic that holds in every report.
