@@ -323,7 +323,7 @@ fn interrupted(
             })
             .collect(),
         isolation: match restore_created {
-            // Without proof there would be no Restore, or a note in a message that was never written.
+            // It was proved, or the test could do without; nobody knows any more.
             Some(_) => Isolation::NotTested("what its proof showed died with the run".to_owned()),
             None => Isolation::NotReached,
         },

@@ -14,7 +14,7 @@ use crate::api::{Condition, RestoreReportStatus, RunnerInfo, conditions};
 use crate::cleanup::{self, RunRef};
 use crate::clock;
 use crate::cluster::{Cluster, Error};
-use crate::facts::Reason;
+use crate::facts::{Reason, SandboxFacts};
 use crate::judge::record::{self, Record};
 use crate::judge::{self, Verdict};
 use crate::names::condition;
@@ -87,7 +87,10 @@ pub(super) async fn finish(mut run: Run<'_>, stopper: &Stopper) -> Exit {
         if let Err(error) = test_status(&run, report, &status, &verdict).await {
             tracing::warn!(%error, "the test's status could not be written");
         }
-    } else if let Err(error) = report::test_has_no_report(run.cluster, &run.test_ref).await {
+    } else if !stopper.is_told()
+        // There is no time for more than a try of the report then.
+        && let Err(error) = report::test_has_no_report(run.cluster, &run.test_ref).await
+    {
         tracing::warn!(%error, "the test's status could not be written");
     }
 
@@ -294,20 +297,11 @@ async fn clean_up(run: &Run<'_>, verdict: &Verdict, stopper: &Stopper) -> Condit
         return conditions::build(condition::SANDBOX_CLEANED_UP, true, "CleanedUp", message, clock::now());
     }
     let made = &run.facts.sandboxes;
-    // A run that was stopped while it made its sandboxes does not know of all, but it has announced them.
-    let announced = run
-        .announced
-        .iter()
-        .filter(|(_, name)| !made.iter().any(|s| s.name == *name));
     let own = RunRef {
         run_id: run.facts.run_id.clone(),
         test: run.test_ref.name.clone(),
         provider_namespace: run.admitted.test.spec.backup_source.provider_namespace.clone(),
-        sandboxes: made
-            .iter()
-            .map(|s| (s.name.clone(), Some(s.uid.clone())))
-            .chain(announced.map(|(_, name)| (name.clone(), None)))
-            .collect(),
+        sandboxes: to_remove(made, &run.announced),
     };
     let now = clock::now();
     let keep = run.admitted.test.spec.sandbox.keep_failed_for;
@@ -347,6 +341,19 @@ async fn clean_up(run: &Run<'_>, verdict: &Verdict, stopper: &Stopper) -> Condit
     }
 }
 
+/// The sandboxes of a run, by name and UID. One that was stopped while it made them does not know of all, but it has announced
+/// them; those are known by their labels.
+fn to_remove(made: &[SandboxFacts], announced: &[(String, String)]) -> Vec<(String, Option<String>)> {
+    let unknown = announced
+        .iter()
+        .map(|(_, name)| name)
+        .filter(|name| !made.iter().any(|sandbox| sandbox.name == **name));
+    made.iter()
+        .map(|sandbox| (sandbox.name.clone(), Some(sandbox.uid.clone())))
+        .chain(unknown.map(|name| (name.clone(), None)))
+        .collect()
+}
+
 async fn prune(run: &Run<'_>, report: &str) {
     if !run.admitted.unreadable.is_empty() {
         tracing::warn!("the test cannot be read, so nobody knows how many reports it wants kept: none is deleted");
@@ -365,7 +372,20 @@ async fn prune(run: &Run<'_>, report: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::Exit;
+    use super::{Exit, SandboxFacts, to_remove};
+
+    #[test]
+    fn a_sandbox_that_was_announced_is_removed_though_nobody_saw_it_made() {
+        let announced = [("shop", "a"), ("db", "b")].map(|(source, name)| (source.to_owned(), name.to_owned()));
+        let made = [SandboxFacts {
+            source: "db".to_owned(),
+            name: "b".to_owned(),
+            uid: "u-1".to_owned(),
+        }];
+        let expected = [("b", Some("u-1")), ("a", None)].map(|(name, uid)| (name.to_owned(), uid.map(str::to_owned)));
+        assert_eq!(to_remove(&made, &announced), expected);
+        assert!(to_remove(&[], &[]).is_empty());
+    }
 
     #[test]
     fn exit_codes_are_those_of_the_manual() {
