@@ -101,8 +101,10 @@ pub struct Facts {
     /// Phases with their times, in order of their start.
     pub timeline: Vec<TimelineFact>,
     /// From the creation of the Restore to the end of the last check or the last pod's readiness, whichever is later; for a
-    /// run that stopped earlier, to the stop.
+    /// run that stopped earlier, to the stop; for one that died, to its last sign of life.
     pub elapsed: Option<Duration>,
+    /// Of a run that died and that another run judges: its last sign of life.
+    pub died_at: Option<DateTime<Utc>>,
     /// The last conclusive report of this test.
     pub previous: Option<PreviousReport>,
     /// Digests of what the report rests on.

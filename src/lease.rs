@@ -76,6 +76,8 @@ pub struct Abandoned {
     pub holder: Option<Holder>,
     /// What the holder wrote about its run.
     pub annotations: Annotations,
+    /// When the holder renewed it last: its last sign of life.
+    pub renewed_at: Option<DateTime<Utc>>,
 }
 
 /// Where a Lease is, and for whom.
@@ -126,8 +128,10 @@ pub async fn ask(cluster: &Cluster, request: &Request<'_>) -> Result<Asked, Erro
             let asked_at = Instant::now();
             match leases.replace(&taken).await {
                 Ok(lease) => {
+                    let renewed = current.spec.as_ref().and_then(|spec| spec.renew_time.as_ref());
                     let abandoned = Abandoned {
                         holder: identity(&current).and_then(Holder::parse),
+                        renewed_at: renewed.map(from_micro),
                         annotations: current.metadata.annotations.unwrap_or_default(),
                     };
                     return Ok(Asked::Held(

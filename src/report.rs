@@ -234,6 +234,11 @@ pub async fn test_has_ended(cluster: &Cluster, test: &TestRef, ended: &Ended<'_>
     test_status(cluster, test, patch).await
 }
 
+/// A run has ended, and its report could not be written.
+pub async fn test_has_no_report(cluster: &Cluster, test: &TestRef) -> Result<(), Error> {
+    test_status(cluster, test, json!({ "phase": Phase::Failed })).await
+}
+
 /// The test may have been deleted in mid-run; that is no error.
 async fn test_status(cluster: &Cluster, test: &TestRef, status: Value) -> Result<(), Error> {
     // The answer holds the spec, which need not be one that can be read.

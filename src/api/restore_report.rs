@@ -98,7 +98,8 @@ pub struct RestoreReportStatus {
     /// When the restore was started (UTC). If the run ended before that: when the run was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
-    /// When the last check finished or the last pod became ready, whichever was later (UTC).
+    /// When the last check finished or the last pod became ready, whichever was later (UTC). Of a run that ended early: when
+    /// it did; of one that died: when it was last heard of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Time>,
     /// Time to recover. Absent if nothing was restored.

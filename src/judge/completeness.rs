@@ -55,6 +55,8 @@ pub struct Count {
 pub struct Completeness {
     /// The verdict.
     pub level: Level,
+    /// The sandbox was looked through, so that its objects can be counted.
+    pub looked_at: bool,
     /// Missing objects and claims without data.
     pub missing: Vec<Missing>,
     /// Each claim of the backup with its state.
@@ -65,6 +67,7 @@ pub struct Completeness {
 pub fn judge(brief: &Brief, facts: &Facts) -> Completeness {
     let nothing = |level| Completeness {
         level,
+        looked_at: false,
         missing: Vec::new(),
         volumes: Vec::new(),
     };
@@ -125,8 +128,15 @@ pub fn judge(brief: &Brief, facts: &Facts) -> Completeness {
         volumes.push((volume.clone(), state));
     }
 
+    let unseen = unseen_claims(facts);
+    let ended = "the run ended before its data was looked at";
+    not_tested.extend(unseen.iter().map(|(kind, name)| {
+        let claim = name_in(brief, &kind.source, &format!("{}/{name}", kind.kind));
+        format!("{claim} ({ended})")
+    }));
     Completeness {
-        level: level(&tally, brief).tested(tested).not_tested(not_tested),
+        level: level(&tally, unseen.len(), brief).tested(tested).not_tested(not_tested),
+        looked_at: true,
         missing: tally.missing,
         volumes,
     }
@@ -160,7 +170,20 @@ impl Tally {
     }
 }
 
-fn level(tally: &Tally, brief: &Brief) -> Level {
+/// The claims that are there, but of whose data a run that ended early did not come to know.
+fn unseen_claims(facts: &Facts) -> Vec<(&KindFacts, &String)> {
+    if facts.stop.is_none() || !facts.volumes.is_empty() {
+        return Vec::new();
+    }
+    let kinds = facts.objects.iter().flat_map(|objects| &objects.kinds);
+    kinds
+        .filter(|kind| kind.group.is_empty() && kind.kind == "PersistentVolumeClaim")
+        .flat_map(|kind| kind.expected.iter().map(move |name| (kind, name)))
+        .filter(|(kind, name)| kind.present.as_ref().is_some_and(|present| present.contains(name)))
+        .collect()
+}
+
+fn level(tally: &Tally, unseen: usize, brief: &Brief) -> Level {
     let partial = if brief.partial_restore {
         "; only what spec.backupSource.labelSelector selects was restored, so this says nothing of the rest"
     } else {
@@ -168,6 +191,11 @@ fn level(tally: &Tally, brief: &Brief) -> Level {
     };
     // Claims without data are among the expected objects, so this cannot fall below nothing but for an odd list of the provider's.
     let present = tally.expected.saturating_sub(tally.missing.len());
+    if tally.missing.is_empty() && unseen > 0 {
+        return Level::skip(format!(
+            "Skipped: all expected resources are in the sandbox, but the run ended before the data of {unseen} claims was looked at"
+        ));
+    }
     if tally.missing.is_empty() {
         return Level::pass(
             COMPLETENESS,
@@ -185,7 +213,7 @@ fn level(tally: &Tally, brief: &Brief) -> Level {
         first_few(&texts, 3)
     );
     // A list of volumes that names claims the list of resources does not must not earn full marks either.
-    let points = share(COMPLETENESS, present, tally.expected).min(COMPLETENESS - 1);
+    let points = share(COMPLETENESS, present.saturating_sub(unseen), tally.expected).min(COMPLETENESS - 1);
     Level::fail(points, detail)
 }
 

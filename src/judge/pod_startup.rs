@@ -2,6 +2,7 @@
 
 use crate::api::Duration;
 use crate::facts::{Brief, Facts, KindFacts, PodFacts, WorkloadFacts};
+use crate::judge::completeness::refused_on_purpose;
 use crate::judge::level::{Level, first_few, name_in, seconds, share, weight::POD_STARTUP};
 
 /// Judges the pods.
@@ -34,6 +35,10 @@ pub fn judge(brief: &Brief, facts: &Facts) -> Level {
         .map(|w| w.ready.min(w.desired) as usize)
         .sum::<usize>();
     if desired == 0 && pods.failures.is_empty() {
+        // Before everything was listed and stayed so, that nothing should run is not known.
+        if facts.stop.is_some() && !pods.stable {
+            return Level::skip("Skipped: the run ended before it was known what should run").not_tested(not_tested);
+        }
         let level = if pods.held.is_empty() {
             Level::pass(POD_STARTUP, "No workloads in the backup that should run")
         } else {
@@ -78,6 +83,9 @@ fn detail(facts: &Facts, pods: &PodFacts, lost: &[String], ready: usize, desired
         (None, false) => format!(" after {how_long}"),
     };
     let head = format!("{ready}/{desired} pods ready{end}");
+    if causes.is_empty() && facts.stop.is_some() {
+        return format!("{head}; whether they stay ready was not seen");
+    }
     if causes.is_empty() {
         return format!("{head}; a pod did not stay ready");
     }
@@ -109,6 +117,7 @@ fn lost_workloads(brief: &Brief, facts: &Facts) -> Vec<String> {
         let gone =
             |name: &&String| kind.present.as_ref().is_some_and(|p| !p.contains(name)) || kind.vanished.contains(name);
         let names = kind.expected.iter().filter(gone);
+        let names = names.filter(|name| !refused_on_purpose(facts, kind, name));
         lost.extend(names.map(|name| name_in(brief, &kind.source, &format!("{}/{name}", kind.kind))));
     }
     lost

@@ -22,7 +22,10 @@ fn verdict(facts: &Facts, restore: &RestoreFacts) -> Level {
         } else {
             &restore.phase
         };
-        return Level::fail(0, format!("Velero restore did not end; its last phase was {phase}"));
+        return Level::fail(
+            0,
+            format!("Velero restore was not seen to end; its last phase was {phase}"),
+        );
     }
     match restore.phase.as_str() {
         "Completed" => completed(facts, restore),

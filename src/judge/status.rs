@@ -22,11 +22,12 @@ pub fn started_at(facts: &Facts) -> DateTime<Utc> {
     facts.restore.as_ref().map_or(facts.run_started, |r| r.created_at)
 }
 
-/// `completedAt`: `startedAt` plus the measured time, so that the two agree to the second.
+/// `completedAt`: `startedAt` plus the measured time, so that the two agree to the second. Without a measured time it is the end
+/// of the run.
 fn completed_at(facts: &Facts, now: DateTime<Utc>) -> DateTime<Utc> {
     match (&facts.restore, facts.elapsed) {
         (Some(restore), Some(elapsed)) => restore.created_at + seconds(elapsed),
-        _ => now.max(facts.run_started),
+        _ => facts.died_at.unwrap_or(now).max(started_at(facts)),
     }
 }
 
@@ -45,7 +46,7 @@ pub fn status(
         started_at: Some(api::time::to_time(started_at(facts))),
         completed_at: Some(api::time::to_time(completed_at(facts, now))),
         rto: rto(brief, facts),
-        rpo: rpo(brief, verdict),
+        rpo: rpo(brief, facts, verdict),
         backup: backup(facts, verdict),
         checks: checks(brief, facts),
         completeness: completeness_counts(facts, verdict),
@@ -135,10 +136,11 @@ fn rto(brief: &Brief, facts: &Facts) -> Option<Rto> {
     })
 }
 
-fn rpo(brief: &Brief, verdict: &Verdict) -> Option<Rpo> {
+fn rpo(brief: &Brief, facts: &Facts, verdict: &Verdict) -> Option<Rpo> {
+    let age = facts.restore.as_ref().and(verdict.age)?;
     Some(Rpo {
-        measured: verdict.age?.into(),
-        target: Some(brief.max_backup_age?.into()),
+        measured: age.into(),
+        target: brief.max_backup_age.map(Into::into),
         within_sla: verdict.fresh,
     })
 }
@@ -228,7 +230,7 @@ fn round(duration: std::time::Duration) -> api::Duration {
 }
 
 fn completeness_counts(facts: &Facts, verdict: &Verdict) -> Option<CompletenessCounts> {
-    if verdict.completeness.level.status == Status::Skip {
+    if !verdict.completeness.looked_at {
         return None;
     }
     let all = counts(facts);

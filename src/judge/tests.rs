@@ -482,3 +482,112 @@ fn facts_survive_json() {
     let back: Facts = serde_json::from_str(&text).unwrap();
     assert_eq!(judge(&brief(), &back), judge(&brief(), &good()));
 }
+
+/// A run that is stopped in the middle earns nothing for what it did not come to see.
+#[test]
+fn what_a_stopped_run_did_not_see_earns_nothing() {
+    let stopped = |change: fn(&mut Facts)| {
+        let mut facts = good();
+        facts.stop = Some(stop(Reason::Interrupted));
+        change(&mut facts);
+        let verdict = judge(&brief(), &facts);
+        let status = status::status(&brief(), &facts, &verdict, crate::api::RunnerInfo::default(), time(700));
+        (verdict, status)
+    };
+    let level = |verdict: &Verdict, index: usize| {
+        let (_, _, level) = &verdict.levels[index];
+        (level.status, level.points, level.detail.clone())
+    };
+
+    // The pods' lists had not come yet: that nothing should run is not known.
+    let (verdict, _) = stopped(|f| f.pods = Some(PodFacts::default()));
+    let (state, points, detail) = level(&verdict, 2);
+    assert_eq!((state, points), (Status::Skip, 0), "{detail}");
+    assert_eq!(
+        level(&verdict, 4).0,
+        Status::Skip,
+        "dependencies are dialled once the pods are up"
+    );
+    // It was known when the run ended later.
+    let (verdict, _) = stopped(|f| {
+        pods(f).workloads.clear();
+        objects(f).drain(..2);
+    });
+    assert_eq!(level(&verdict, 2).0, Status::Pass);
+    // All ready, but not for long enough to be sure.
+    let (verdict, _) = stopped(|f| pods(f).stable = false);
+    let (state, points, detail) = level(&verdict, 2);
+    assert_eq!((state, points), (Status::Fail, 19));
+    assert!(detail.ends_with("whether they stay ready was not seen"), "{detail}");
+
+    // The objects are there, but what became of the claim's data is not known.
+    let (verdict, report) = stopped(|f| f.volumes.clear());
+    let (state, points, detail) = level(&verdict, 1);
+    assert_eq!((state, points), (Status::Skip, 0), "{detail}");
+    assert!(verdict.levels[1].2.not_tested[0].starts_with("PersistentVolumeClaim/data-db-0 ("));
+    assert_eq!(
+        report.completeness.unwrap().deployments.unwrap(),
+        "2/2",
+        "what was counted stands"
+    );
+    let (verdict, _) = stopped(|f| {
+        f.volumes.clear();
+        objects(f)[2].present = Some(vec![]);
+    });
+    assert_eq!(
+        (level(&verdict, 1).0, level(&verdict, 1).1),
+        (Status::Fail, 12),
+        "three of five are sure"
+    );
+}
+
+/// The age of the backup is what would have been lost, with a target or without; where nothing was restored nothing is.
+#[test]
+fn rpo_is_measured_whenever_something_was_restored() {
+    let rpo = |brief: &Brief, facts: &Facts| {
+        let verdict = judge(brief, facts);
+        status::status(brief, facts, &verdict, crate::api::RunnerInfo::default(), time(700)).rpo
+    };
+    let without = rpo(&brief(), &good()).unwrap();
+    assert_eq!(
+        (
+            without.measured.to_string().as_str(),
+            without.target,
+            without.within_sla
+        ),
+        ("4h0m12s", None, None)
+    );
+    let target = Brief {
+        max_backup_age: Some(secs(60)),
+        ..brief()
+    };
+    assert_eq!(rpo(&target, &good()).unwrap().within_sla, Some(false));
+    let mut facts = good();
+    nothing_restored(&mut facts, Reason::ProviderUnavailable);
+    facts.backup = good().backup;
+    assert_eq!(rpo(&target, &facts), None);
+}
+
+/// A workload that our own policies refuse is held and wants no pods.
+#[test]
+fn a_refused_workload_is_not_lost() {
+    let mut facts = good();
+    restore(&mut facts).phase = "PartiallyFailed".into();
+    restore(&mut facts).error_count = 1;
+    restore(&mut facts).errors.push(ProviderProblem {
+        object: Some("Deployment/web".into()),
+        resource: Some("deployments.apps".into()),
+        source: Some("shop".into()),
+        name: Some("web".into()),
+        message: "refused".into(),
+        fault: Fault::Fence,
+    });
+    objects(&mut facts)[0].present = Some(vec!["api".into()]);
+    pods(&mut facts).workloads.remove(1);
+    let verdict = judge(&brief(), &facts);
+    assert_eq!(
+        (verdict.score, verdict.levels[2].2.status),
+        (100, Status::Pass),
+        "{verdict:#?}"
+    );
+}

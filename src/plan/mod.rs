@@ -29,7 +29,7 @@ pub use select_backup::{Inventory, Point, Refused, Selection, rank};
 pub use served::Served;
 pub use stored::{stored_policy, stored_test, unreadable};
 pub use valid::{ParsedSchedule, ValidTest, brief, brief_of_invalid};
-pub use validate::validate;
+pub use validate::{schedule, validate};
 
 #[cfg(test)]
 mod expectation_tests;

@@ -164,6 +164,11 @@ pub(super) fn check_labels(path: &str, labels: &BTreeMap<String, String>, proble
     }
 }
 
+/// When a test should run, whatever else is wrong with it; `None` if nobody can tell.
+pub fn schedule(schedule: &Schedule) -> Option<ParsedSchedule> {
+    check_schedule(schedule, &mut Problems::default())
+}
+
 fn check_schedule(schedule: &Schedule, problems: &mut Problems) -> Option<ParsedSchedule> {
     problems.check("spec.schedule.cron", syntax::length(&schedule.cron, 1, 100));
     let cron = cron::parse(&schedule.cron);

@@ -11,7 +11,7 @@ use crate::cleanup;
 use crate::clock;
 use crate::cluster::{Cluster, Error, Objects, Query};
 use crate::digest;
-use crate::facts::{BackupFacts, Digests, Facts, PreviousReport, Reason, RestoreFacts, SandboxFacts, Stop};
+use crate::facts::{BackupFacts, Digests, Facts, Isolation, PreviousReport, Reason, RestoreFacts, SandboxFacts, Stop};
 use crate::judge;
 use crate::judge::record::Record;
 use crate::lease::{self, Abandoned, Annotations, Asked, Held, Holder};
@@ -202,7 +202,7 @@ async fn free_run_id(cluster: &Cluster, mut draw: impl FnMut() -> Result<u64, St
 #[derive(Debug, Default)]
 pub(super) struct Policy {
     /// `None` if the test names none, there is none of that name, or it cannot be read.
-    pub(super) policy: Option<HealthCheckPolicy>,
+    pub(super) found: Option<HealthCheckPolicy>,
     /// What of it cannot be read.
     pub(super) unreadable: Option<PlanError>,
     /// Digest of its spec.
@@ -222,7 +222,7 @@ pub(super) async fn policy(cluster: &Cluster, test: &RestoreTest) -> Result<Poli
     Ok(Policy {
         digest: stored.data.get("spec").map(digest::of),
         unreadable: read.as_ref().err().cloned(),
-        policy: read.ok(),
+        found: read.ok(),
     })
 }
 
@@ -269,7 +269,7 @@ async fn complete(
     let now = clock::now();
     let mut facts = interrupted(
         &run_id,
-        &abandoned.annotations,
+        abandoned,
         time(annotation::RUN_STARTED).unwrap_or(now),
         time(annotation::STARTED_AT),
     );
@@ -297,10 +297,11 @@ async fn complete(
 
 fn interrupted(
     run_id: &str,
-    notes: &Annotations,
+    abandoned: &Abandoned,
     run_started: DateTime<Utc>,
     restore_created: Option<DateTime<Utc>>,
 ) -> Facts {
+    let notes = &abandoned.annotations;
     let sandboxes = notes.get(annotation::SANDBOXES).map(String::as_str).unwrap_or_default();
     let pairs = sandboxes.split(',').filter_map(|pair| pair.split_once('='));
     Facts {
@@ -321,6 +322,15 @@ fn interrupted(
                 uid: String::new(),
             })
             .collect(),
+        isolation: match restore_created {
+            // It was proved, or the test could do without; nobody knows any more.
+            Some(_) => Isolation::NotTested("what its proof showed died with the run".to_owned()),
+            None => Isolation::NotReached,
+        },
+        died_at: abandoned.renewed_at,
+        elapsed: restore_created
+            .zip(abandoned.renewed_at)
+            .and_then(|(created, last)| (last - created).to_std().ok()),
         restore: restore_created.map(|created_at| RestoreFacts {
             name: format!("{}{run_id}", crate::names::PROVIDER_PREFIX),
             created_at,
@@ -370,17 +380,33 @@ mod tests {
             ),
         ]);
         let at = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
-        let facts = interrupted("abc123", &notes, at, Some(at));
+        let dead = Abandoned {
+            holder: None,
+            annotations: notes,
+            renewed_at: Some(at + Duration::from_secs(90)),
+        };
+        let facts = interrupted("abc123", &dead, at, Some(at));
         let verdict = judge::judge(&judge_brief(), &facts);
         assert_eq!(
             (verdict.score, verdict.conclusive, verdict.reason.as_str()),
             (0, false, "Interrupted")
         );
-        let status = judge::status::status(&judge_brief(), &facts, &verdict, runner_info(None), at);
+        let tomorrow = at + Duration::from_hours(24);
+        let status = judge::status::status(&judge_brief(), &facts, &verdict, runner_info(None), tomorrow);
         assert_eq!(status.backup.unwrap().name, "shop-1");
         assert_eq!(status.sandboxes, ["a-kymaros-abc123", "b-kymaros-abc123"]);
         assert_eq!(status.started_at, Some(crate::api::time::to_time(at)));
-        assert!(status.completed_at.is_some());
+        // It ended when it was last heard of, not when somebody found out.
+        let last = crate::api::time::to_time(at + Duration::from_secs(90));
+        assert_eq!(status.completed_at, Some(last.clone()));
+        assert_eq!(status.rto.unwrap().measured.to_string(), "1m30s");
+        let isolated = crate::api::conditions::find(&status.conditions, crate::names::condition::SANDBOX_ISOLATED);
+        assert_eq!(isolated.unwrap().status, "Unknown");
+
+        let early = interrupted("abc123", &dead, at, None);
+        let verdict = judge::judge(&judge_brief(), &early);
+        let status = judge::status::status(&judge_brief(), &early, &verdict, runner_info(None), tomorrow);
+        assert_eq!((status.completed_at, status.rto), (Some(last), None));
     }
 
     fn judge_brief() -> crate::facts::Brief {

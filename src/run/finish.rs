@@ -14,10 +14,11 @@ use crate::api::{Condition, RestoreReportStatus, RunnerInfo, conditions};
 use crate::cleanup::{self, RunRef};
 use crate::clock;
 use crate::cluster::{Cluster, Error};
-use crate::facts::Reason;
+use crate::facts::{Reason, SandboxFacts};
 use crate::judge::record::{self, Record};
 use crate::judge::{self, Verdict};
 use crate::names::condition;
+use crate::plan;
 use crate::report::{self, Ended};
 use crate::run::admit::warn;
 use crate::run::stop::Stopper;
@@ -72,14 +73,7 @@ pub(super) fn runner_info(image: Option<String>) -> RunnerInfo {
 
 /// Ends a run.
 pub(super) async fn finish(mut run: Run<'_>, stopper: &Stopper) -> Exit {
-    let record = Record {
-        brief: Cow::Borrowed(&run.brief),
-        facts: Cow::Borrowed(&run.facts),
-        runner: runner_info(run.image.clone()),
-        judged_at: clock::now(),
-    };
-    log(&record);
-    let (verdict, mut status) = record.judge();
+    let (verdict, mut status) = judged(&run);
     if verdict.stop.as_ref().is_some_and(|s| s.reason == Reason::LeaseLost) || run.admitted.lease.is_lost() {
         last_resort(&status);
         last_word(&verdict.message);
@@ -93,14 +87,19 @@ pub(super) async fn finish(mut run: Run<'_>, stopper: &Stopper) -> Exit {
         if let Err(error) = test_status(&run, report, &status, &verdict).await {
             tracing::warn!(%error, "the test's status could not be written");
         }
+    } else if !stopper.is_told()
+        // There is no time for more than a try of the report then.
+        && let Err(error) = report::test_has_no_report(run.cluster, &run.test_ref).await
+    {
+        tracing::warn!(%error, "the test's status could not be written");
     }
 
     let cleaned = clean_up(&run, &verdict, stopper).await;
     if let Some(turn) = run.turn.take() {
         turn.release().await;
     }
-    let left = matches!(&cleaned, Some(c) if c.status != "True" && c.reason != "Kept");
-    if let (Ok(report), Some(cleaned)) = (&report, cleaned) {
+    let left = cleaned.status != "True" && cleaned.reason != "Kept";
+    if let Ok(report) = &report {
         conditions::set(&mut status.conditions, cleaned);
         let namespace = &run.test_ref.namespace;
         if let Err(error) = report::set_conditions(run.cluster, namespace, report, &status.conditions).await {
@@ -153,6 +152,17 @@ async fn write(run: &Run<'_>, status: &RestoreReportStatus, stopper: &Stopper) -
     }
 }
 
+fn judged(run: &Run<'_>) -> (Verdict, RestoreReportStatus) {
+    let record = Record {
+        brief: Cow::Borrowed(&run.brief),
+        facts: Cow::Borrowed(&run.facts),
+        runner: runner_info(run.image.clone()),
+        judged_at: clock::now(),
+    };
+    log(&record);
+    record.judge()
+}
+
 /// For replaying the verdict. It can be large, so it is made only if somebody wants it.
 fn log(record: &Record<'_>) {
     if !tracing::enabled!(target: record::TARGET, tracing::Level::DEBUG) {
@@ -197,26 +207,31 @@ async fn test_status(
     let now = clock::now();
     let invalid = verdict.stop.as_ref().filter(|s| s.reason == Reason::InvalidSpec);
     let ready = match invalid {
-        Some(stop) => conditions::build(condition::READY, false, "InvalidSpec", &stop.message, now),
-        None => conditions::build(
+        Some(stop) => Some(conditions::build(
             condition::READY,
-            true,
-            "Valid",
-            "the last run found nothing wrong with the spec",
+            false,
+            "InvalidSpec",
+            &stop.message,
             now,
-        ),
+        )),
+        None if run.test.is_some() => {
+            let message = "the last run found nothing wrong with the spec";
+            Some(conditions::build(condition::READY, true, "Valid", message, now))
+        }
+        // The run ended before it looked, so what an earlier one found still stands.
+        None => None,
     };
     let scheduled = scheduled(run.cluster, run).await.unwrap_or_else(|error| {
         tracing::debug!(%error, "the CronJob of this run cannot be read");
         None
     });
-    let schedule = run.test.as_ref().and_then(|test| test.schedule.as_ref());
+    let schedule = run.admitted.test.spec.schedule.as_ref().and_then(plan::schedule);
     let ended = Ended {
         report,
         status,
         generation: run.admitted.test.metadata.generation,
         next_run: schedule.and_then(|schedule| schedule.next_after(now)),
-        conditions: std::iter::once(ready).chain(scheduled).collect(),
+        conditions: ready.into_iter().chain(scheduled).collect(),
     };
     report::test_has_ended(run.cluster, &run.test_ref, &ended).await
 }
@@ -274,36 +289,30 @@ async fn scheduled(cluster: &Cluster, run: &Run<'_>) -> Result<Option<Condition>
     )))
 }
 
-/// Removes what the run has made; the condition says what is left. `None` if it made nothing.
-async fn clean_up(run: &Run<'_>, verdict: &Verdict, stopper: &Stopper) -> Option<Condition> {
+/// Removes what the run has made; the condition says what is left.
+async fn clean_up(run: &Run<'_>, verdict: &Verdict, stopper: &Stopper) -> Condition {
+    if run.test.is_none() {
+        // Not even the provider was asked; where its namespace is wrong there would be nothing to ask.
+        let message = "nothing was made";
+        return conditions::build(condition::SANDBOX_CLEANED_UP, true, "CleanedUp", message, clock::now());
+    }
+    let made = &run.facts.sandboxes;
     let own = RunRef {
         run_id: run.facts.run_id.clone(),
         test: run.test_ref.name.clone(),
         provider_namespace: run.admitted.test.spec.backup_source.provider_namespace.clone(),
-        sandboxes: run
-            .facts
-            .sandboxes
-            .iter()
-            .map(|s| (s.name.clone(), Some(s.uid.clone())))
-            .collect(),
+        sandboxes: to_remove(made, &run.announced),
     };
     let now = clock::now();
     let keep = run.admitted.test.spec.sandbox.keep_failed_for;
-    let made_something = !run.facts.sandboxes.is_empty();
-    if made_something && !judge::status::is_pass(verdict) && keep.0 > Duration::ZERO {
+    if !made.is_empty() && !judge::status::is_pass(verdict) && keep.0 > Duration::ZERO {
         let unmarked = cleanup::keep(run.cluster, &own, now + keep.0).await;
         for error in unmarked {
             tracing::warn!(error, "a sandbox could not be marked to be kept");
         }
-        let names: Vec<&str> = run.facts.sandboxes.iter().map(|s| s.name.as_str()).collect();
+        let names: Vec<&str> = made.iter().map(|s| s.name.as_str()).collect();
         let message = format!("kept for {keep} by sandbox.keepFailedFor: {}", names.join(", "));
-        return Some(conditions::build(
-            condition::SANDBOX_CLEANED_UP,
-            false,
-            "Kept",
-            &message,
-            now,
-        ));
+        return conditions::build(condition::SANDBOX_CLEANED_UP, false, "Kept", &message, now);
     }
     let limit = run.settings.cleanup_timeout;
     let deadline = Instant::now() + if stopper.is_told() { limit.min(GRACE) } else { limit };
@@ -313,7 +322,7 @@ async fn clean_up(run: &Run<'_>, verdict: &Verdict, stopper: &Stopper) -> Option
         () = async { stopper.signal().await; sleep(GRACE).await } => None,
     };
     let now = clock::now();
-    Some(match outcome {
+    match outcome {
         Some(outcome) if outcome.left.is_empty() => {
             conditions::build(condition::SANDBOX_CLEANED_UP, true, "CleanedUp", "nothing is left", now)
         }
@@ -329,7 +338,20 @@ async fn clean_up(run: &Run<'_>, verdict: &Verdict, stopper: &Stopper) -> Option
             "clean-up did not end in time; the sweep goes on",
             now,
         ),
-    })
+    }
+}
+
+/// The sandboxes of a run, by name and UID. One that was stopped while it made them does not know of all, but it has announced
+/// them; those are known by their labels.
+fn to_remove(made: &[SandboxFacts], announced: &[(String, String)]) -> Vec<(String, Option<String>)> {
+    let unknown = announced
+        .iter()
+        .map(|(_, name)| name)
+        .filter(|name| !made.iter().any(|sandbox| sandbox.name == **name));
+    made.iter()
+        .map(|sandbox| (sandbox.name.clone(), Some(sandbox.uid.clone())))
+        .chain(unknown.map(|name| (name.clone(), None)))
+        .collect()
 }
 
 async fn prune(run: &Run<'_>, report: &str) {
@@ -350,7 +372,20 @@ async fn prune(run: &Run<'_>, report: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::Exit;
+    use super::{Exit, SandboxFacts, to_remove};
+
+    #[test]
+    fn a_sandbox_that_was_announced_is_removed_though_nobody_saw_it_made() {
+        let announced = [("shop", "a"), ("db", "b")].map(|(source, name)| (source.to_owned(), name.to_owned()));
+        let made = [SandboxFacts {
+            source: "db".to_owned(),
+            name: "b".to_owned(),
+            uid: "u-1".to_owned(),
+        }];
+        let expected = [("b", Some("u-1")), ("a", None)].map(|(name, uid)| (name.to_owned(), uid.map(str::to_owned)));
+        assert_eq!(to_remove(&made, &announced), expected);
+        assert!(to_remove(&[], &[]).is_empty());
+    }
 
     #[test]
     fn exit_codes_are_those_of_the_manual() {

@@ -61,9 +61,8 @@ impl Run<'_> {
         let settled = self.settle(test, restored, outcomes.as_ref()).await?;
         self.volumes(velero, restored).await?;
         let checked_after = self.check(test, settled).await?;
-        self.timeline.end("podStartup");
-        self.timeline.end("checks");
-        self.recovered(settled, restored.after, checked_after);
+        let waited_from = options.restored.saturating_duration_since(options.since);
+        self.recovered(settled, restored.after, waited_from, checked_after);
 
         let kinds = self.facts.objects.get_or_insert_default();
         observe::recheck(
@@ -109,6 +108,9 @@ impl Run<'_> {
         tracing::info!(outcome = ?settled, "pods settled");
         if settled == Settled::Blind {
             return Err(blind(startup));
+        }
+        if settled != Settled::AllReady {
+            self.timeline.end("podStartup");
         }
         Ok(settled)
     }
@@ -165,8 +167,15 @@ impl Run<'_> {
             if settled == Settled::AllReady {
                 startup.stable().await;
             }
+            Instant::now()
         };
-        let (checked_after, dependencies, ()) = tokio::join!(checks, dependencies, stable);
+        let checks = async {
+            let (after, dependencies) = tokio::join!(checks, dependencies);
+            (after, dependencies, Instant::now())
+        };
+        let ((checked_after, dependencies, checked_at), stable_at) = tokio::join!(checks, stable);
+        self.timeline.end_at("podStartup", stable_at);
+        self.timeline.end_at("checks", checked_at);
         self.facts.dependencies = dependencies;
         if startup.blindness().is_some() {
             return Err(blind(startup));
@@ -175,11 +184,17 @@ impl Run<'_> {
     }
 
     /// Recovery is reached with the last check or the last pod, whichever is later; the stability window is not part of it.
-    fn recovered(&mut self, settled: Settled, restored_after: Duration, checked_after: Option<Duration>) {
+    fn recovered(
+        &mut self,
+        settled: Settled,
+        restored_after: Duration,
+        waited_from: Duration,
+        checked_after: Option<Duration>,
+    ) {
         let Some(pods) = self.startup.take().map(|startup| startup.facts()) else {
             return;
         };
-        let unready = (settled != Settled::AllReady).then(|| restored_after + pods.waited);
+        let unready = (settled != Settled::AllReady).then(|| waited_from + pods.waited);
         let ends = [Some(restored_after), pods.ready_after, checked_after, unready];
         self.facts.elapsed = ends.into_iter().flatten().max();
         self.facts.pods = Some(pods);

@@ -56,7 +56,7 @@ async fn run_in_span(settings: &Settings) -> Exit {
             return Exit::Unavailable;
         }
     };
-    run_on(settings, &cluster, &signals).await
+    Box::pin(run_on(settings, &cluster, &signals)).await
 }
 
 async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Exit {
@@ -71,7 +71,7 @@ async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Ex
     let mut run = Run {
         settings,
         cluster,
-        brief: plan::brief_of_invalid(&admitted.test, read.and_then(|read| read.policy.as_ref())),
+        brief: plan::brief_of_invalid(&admitted.test, read.and_then(|read| read.found.as_ref())),
         test_ref: TestRef::of(&admitted.test),
         test: None,
         facts: Facts {
@@ -87,6 +87,7 @@ async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Ex
         timeline: Timeline::default(),
         anchor: None,
         startup: None,
+        announced: Vec::new(),
         turn: None,
         image: None,
     };
@@ -101,7 +102,7 @@ async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Ex
         }
     };
     run.conclude(stopped);
-    let exit = finish::finish(run, signals).await;
+    let exit = Box::pin(finish::finish(run, signals)).await;
     if !admitted.lease.is_lost() {
         admitted.lease.release().await;
     }
@@ -123,6 +124,8 @@ struct Run<'a> {
     anchor: Option<Anchor>,
     /// Kept here, so that what it saw survives a stop.
     startup: Option<Startup>,
+    /// Source namespaces and sandboxes that stand in the Lease; those that were made are in the facts.
+    announced: Vec<(String, String)>,
     /// The turn on the provider.
     turn: Option<Held>,
     /// The runner's own image.
@@ -164,7 +167,7 @@ impl Run<'_> {
         if !unreadable.is_empty() {
             return Err(plan::unreadable(&unreadable));
         }
-        let valid = plan::validate(test, policy.policy.as_ref()).map_err(|errors| plan::invalid_spec(&errors))?;
+        let valid = plan::validate(test, policy.found.as_ref()).map_err(|errors| plan::invalid_spec(&errors))?;
         self.brief = plan::brief(&valid);
         self.test = Some(valid.clone());
         let velero = Velero::new(
@@ -340,7 +343,8 @@ impl Run<'_> {
     }
 
     /// Writes into the Lease what is about to be made, so that nothing of a run that dies is unknown.
-    async fn announce(&self, backup: &str, names: &[(String, String)]) -> Result<(), Stop> {
+    async fn announce(&mut self, backup: &str, names: &[(String, String)]) -> Result<(), Stop> {
+        self.announced = names.to_vec();
         let sandboxes: Vec<String> = names.iter().map(|(source, name)| format!("{source}={name}")).collect();
         let notes = [
             (annotation::BACKUP, backup.to_owned()),

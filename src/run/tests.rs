@@ -25,7 +25,7 @@ fn settings() -> Settings {
     Settings::read(&pairs.map(|(key, value)| (key.to_owned(), value.to_owned()))).unwrap()
 }
 
-fn test(spec: Value) -> Value {
+fn test(spec: &Value) -> Value {
     json!({
         "apiVersion": "restore.kymaros.io/v1alpha1",
         "kind": "RestoreTest",
@@ -142,7 +142,9 @@ fn source() -> Value {
 #[tokio::test]
 async fn a_test_that_cannot_be_read_is_a_run_with_a_report() {
     let stored = Stored {
-        test: test(json!({"backupSource": source(), "sandbox": {"ttl": 30}, "sla": {"maxRTO": "soon"}})),
+        test: test(&json!({
+            "backupSource": source(), "sandbox": {"ttl": 30}, "sla": {"maxRTO": "soon"}, "schedule": {"cron": "0 3 * * *"},
+        })),
         reports: (0..15)
             .map(|day| json!({"metadata": {"name": format!("nightly-{day:02}"), "uid": "r"}, "status": {"score": "?", "completedAt": "2026-01-01T00:00:00Z"}}))
             .collect(),
@@ -173,6 +175,8 @@ async fn a_test_that_cannot_be_read_is_a_run_with_a_report() {
         (&json!("Failed"), &json!(4))
     );
     assert_eq!(condition(last, "Ready")["status"], "False");
+    // The CronJob does not ask whether the test is sound.
+    assert!(last["nextRunAt"].as_str().unwrap().ends_with("T03:00:00Z"), "{last}");
     assert!(last.get("lastScore").is_none(), "what earlier runs found stays: {last}");
     let pruned = |(call, _): &(String, Value)| call.starts_with(&format!("DELETE {REPORTS}"));
     assert!(
@@ -184,7 +188,7 @@ async fn a_test_that_cannot_be_read_is_a_run_with_a_report() {
 #[tokio::test]
 async fn a_policy_that_cannot_be_read_is_named() {
     let stored = Stored {
-        test: test(json!({"backupSource": source(), "healthChecks": {"policyRef": "app"}})),
+        test: test(&json!({"backupSource": source(), "healthChecks": {"policyRef": "app"}})),
         policy: Some(json!({
             "metadata": {"name": "app", "namespace": "kymaros-system"},
             "spec": {"checks": [{"name": "web", "type": "ping"}]},
@@ -213,7 +217,7 @@ async fn an_api_that_fails_stays_one_that_fails() {
 #[tokio::test]
 async fn an_id_that_is_taken_is_never_used() {
     let stored = Stored {
-        test: test(json!({"backupSource": source(), "timeout": 5})),
+        test: test(&json!({"backupSource": source(), "timeout": 5})),
         taken: 2,
         ..Stored::default()
     };
@@ -241,7 +245,7 @@ async fn an_id_that_is_taken_is_never_used() {
 #[tokio::test]
 async fn drawing_ids_has_an_end() {
     let stored = Stored {
-        test: test(json!({"backupSource": source()})),
+        test: test(&json!({"backupSource": source()})),
         taken: 5,
         ..Stored::default()
     };
@@ -270,7 +274,7 @@ async fn a_report_is_chained_to_what_it_rests_on() {
     let policy = json!({"metadata": {"name": "app"}, "spec": {"checks": []}});
     let last = finished("nightly-2", 69, "2026-01-03T00:00:00Z");
     let stored = Stored {
-        test: test(spec.clone()),
+        test: test(&spec),
         policy: Some(policy.clone()),
         reports: vec![
             finished("nightly-1", 100, "2026-01-02T00:00:00Z"),
@@ -288,4 +292,48 @@ async fn a_report_is_chained_to_what_it_rests_on() {
             "previousReport": digest::of_report(&last["status"]),
         })
     );
+}
+
+/// Nothing was made, so nothing is left, even where the provider's namespace may not be looked into.
+#[tokio::test]
+async fn a_bad_spec_leaves_nothing_behind() {
+    let stored = Stored {
+        test: test(&json!({"backupSource": {"provider": "velero", "providerNamespace": "wrong", "namespaces": []}})),
+        ..Stored::default()
+    };
+    let (_, writes, log) = run(stored).await;
+    let last = writes
+        .iter()
+        .rfind(|(call, _)| call.starts_with(&format!("PATCH {REPORTS}")))
+        .unwrap();
+    let cleaned = condition(&last.1["status"], "SandboxCleanedUp");
+    assert_eq!(
+        (&cleaned["status"], &cleaned["message"]),
+        (&json!("True"), &json!("nothing was made"))
+    );
+    let after = log
+        .iter()
+        .skip_while(|call| !call.starts_with(&format!("POST {REPORTS}")));
+    assert!(
+        !after.into_iter().any(|call| call.contains("/namespaces/wrong/")),
+        "{log:#?}"
+    );
+}
+
+/// A run that ends before it looked at the spec says nothing about it.
+#[tokio::test]
+async fn a_spec_that_was_not_looked_at_is_neither_good_nor_bad() {
+    let stored = Stored {
+        test: test(&json!({"backupSource": source()})),
+        ..Stored::default()
+    };
+    let mut outside = settings();
+    outside.common.api_server = None;
+    let (cluster, _, writes) = cluster(stored);
+    let exit = Box::pin(run_on(&outside, &cluster, &Stopper::new())).await;
+    assert_eq!(exit, Exit::NotJudged);
+    let writes = writes.lock().unwrap().clone();
+    assert_eq!(condition(&report(&writes), "Conclusive")["reason"], "SandboxDenied");
+    let of_test = written(&writes, "PATCH", "restoretests/nightly/status");
+    assert_eq!(condition(&of_test.last().unwrap()["status"], "Ready"), Value::Null);
 }

@@ -24,11 +24,16 @@ impl Timeline {
 
     /// A phase ends; one that never began does not.
     pub(super) fn end(&mut self, name: &str) {
+        self.end_at(name, Instant::now());
+    }
+
+    /// A phase has ended at `instant`.
+    pub(super) fn end_at(&mut self, name: &str, instant: Instant) {
         let Some(index) = self.open.iter().position(|(open, ..)| *open == name) else {
             return;
         };
         let (name, started_at, since) = self.open.remove(index);
-        let duration = since.elapsed();
+        let duration = instant.saturating_duration_since(since);
         tracing::info!(phase = name, seconds = duration.as_secs_f32(), "ended");
         self.closed.push(fact(name, started_at, duration));
     }

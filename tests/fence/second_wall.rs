@@ -63,12 +63,13 @@ async fn what_stands_behind_another_wall() {
     let secret =
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "there", "namespace": scene.sandbox}});
     let restore = with(&own_restore(&scene), json!({"spec": {"backupName": "none-such"}}));
-    make(&scene.admin, &[secret, restore.clone()]).await;
+    let volume = volume(&format!("fence-twin-{}", scene.run), &scene.sandbox);
+    make(&scene.admin, &[secret, restore.clone(), volume.clone()]).await;
     let mut failed = in_force(&twin, &scene, &bare).await;
     failed.extend(failures(&twin, &without_rbac(&scene)).await);
     failed.extend(failures(&scene.provider, &without_neutralisers(&bare)).await);
     kubectl_in_cluster(&["delete", "-f", "-", "--wait=false"], Some(&copies())).expect("the copies are gone again");
-    for object in [namespace, restore] {
+    for object in [namespace, restore, volume] {
         send(&scene.admin, Verb::Remove, &object).await;
     }
     scene.close().await;
@@ -81,6 +82,17 @@ fn named(api_version: &str, kind: &str, namespace: &str, name: &str) -> Value {
 
 fn own_restore(scene: &Scene) -> Value {
     named("velero.io/v1", "Restore", "velero", &format!("kymaros-{}", scene.run))
+}
+
+fn volume(name: &str, claimant: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "fence",
+            "persistentVolumeReclaimPolicy": "Retain", "csi": {"driver": "fence.example.com", "volumeHandle": name},
+            "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": claimant, "name": "data"},
+        },
+    })
 }
 
 /// Waits for the first and the last of the copies.
@@ -114,13 +126,6 @@ fn without_rbac(scene: &Scene) -> Vec<crate::support::cases::Case> {
     let secret = named("v1", "Secret", sandbox, "there");
     let map = named("v1", "ConfigMap", sandbox, "kube-root-ca.crt");
     let labelled = json!({"metadata": {"labels": {"a": "b"}}});
-    let volume = json!({
-        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "fence-twin"},
-        "spec": {
-            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
-            "csi": {"driver": "fence.example.com", "volumeHandle": "x"},
-        },
-    });
     let content = json!({
         "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotContent", "metadata": {"name": "fence-twin"},
         "spec": {
@@ -174,8 +179,14 @@ fn without_rbac(scene: &Scene) -> Vec<crate::support::cases::Case> {
         case(
             "a volume",
             Verb::Create,
-            volume,
-            refused("twin-volumes", "may not create PersistentVolumes"),
+            volume("fence-twin", sandbox),
+            refused("twin-volumes", "may not create or delete PersistentVolumes"),
+        ),
+        case(
+            "deleting a sandbox's volume",
+            Verb::Delete,
+            volume(&format!("fence-twin-{}", scene.run), sandbox),
+            refused("twin-volumes", "may not create or delete PersistentVolumes"),
         ),
         case(
             "a snapshot content",
