@@ -17,6 +17,7 @@
 //! | claim whose storage class does not exist | yes | nobody makes classes |
 //! | volume cannot be attached, node cannot set up the pod | no | nodes retry |
 //! | pod ended as `Failed` | yes | a pod never leaves that phase |
+//! | pod without a controller vanished, or never came | yes | nothing makes it anew |
 
 use super::incidents::{Incidents, Trouble};
 use super::refusal;
@@ -117,6 +118,16 @@ pub(super) fn of_missing(made: u32, desired: u32) -> Cause {
     } else {
         format!("only {made} of {desired} pods were made")
     })
+}
+
+/// A pod that nothing makes anew was there and is not any more.
+pub(super) fn of_vanished() -> Cause {
+    Cause::certain("restored, then vanished during the run, and no controller makes it anew")
+}
+
+/// A pod that nothing makes anew never came: the provider's words.
+pub(super) fn of_refused(message: &str, fault: Fault) -> Cause {
+    Cause::certain(format!("was not restored — {}", text::clip(message))).by(fault)
 }
 
 /// Why a workload is not settled although all its pods are ready.

@@ -276,6 +276,7 @@ fn startup(cluster: &Cluster, stable_for: Duration) -> Startup {
             stable_for,
             replication_controllers: false,
         },
+        Vec::new(),
     )
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::bare::BarePod;
 use super::cause::Cause;
 use super::desired::{self, Assessment, Controllers, Pods};
 use super::incidents::{Incident, Incidents};
@@ -134,14 +135,15 @@ impl Scene {
         self.blind.is_empty()
     }
 
-    /// How the sandbox stands.
-    pub(super) fn assess(&self) -> Assessment {
+    /// How the sandbox stands; `bare` are the pods that should be there by themselves.
+    pub(super) fn assess(&self, bare: &[BarePod]) -> Assessment {
         desired::assess(
             &self.source,
             &self.sandbox,
             &self.pods,
             &self.controllers,
             &self.incidents,
+            bare,
         )
     }
 

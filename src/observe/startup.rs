@@ -17,6 +17,7 @@ use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::bare::BarePod;
 use super::incidents::Incident;
 use super::scene::{Change, Object, Watched};
 use super::seen::{ControllerKind, ControllerSeen, PodSeen};
@@ -73,8 +74,8 @@ impl fmt::Debug for Startup {
 }
 
 impl Startup {
-    /// Begins to watch when first asked to wait.
-    pub fn new(cluster: &Cluster, sandboxes: &[SandboxFacts], options: &StartupOptions) -> Self {
+    /// Begins to watch when first asked to wait. `bare` are the pods that should be there by themselves.
+    pub fn new(cluster: &Cluster, sandboxes: &[SandboxFacts], options: &StartupOptions, bare: Vec<BarePod>) -> Self {
         let mut watches = vec![
             Watched::Pods,
             Watched::Controllers(ControllerKind::Deployment),
@@ -101,7 +102,7 @@ impl Startup {
         });
         Self {
             messages: messages.collect(),
-            state: StartupState::new(sandboxes, &watches, bounds),
+            state: StartupState::new(sandboxes, &watches, bounds, bare),
             since: options.since,
             refused: BTreeMap::new(),
         }

@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::bare::BarePod;
 use super::cause;
 use super::desired::{Assessment, is_ready};
 use super::scene::{Change, Scene, Watched};
@@ -72,6 +73,8 @@ pub(super) struct Bounds {
 #[derive(Clone, Debug)]
 pub(super) struct StartupState {
     scenes: Vec<Scene>,
+    /// Pods that should be there by themselves.
+    bare: Vec<BarePod>,
     bounds: Bounds,
     settled: Option<(Settled, Duration)>,
     ready_at: Option<Duration>,
@@ -94,13 +97,14 @@ struct Window {
 }
 
 impl StartupState {
-    /// Nothing seen yet.
-    pub(super) fn new(sandboxes: &[SandboxFacts], watches: &[Watched], bounds: Bounds) -> Self {
+    /// Nothing seen yet; `bare` are the pods that should be there by themselves.
+    pub(super) fn new(sandboxes: &[SandboxFacts], watches: &[Watched], bounds: Bounds, bare: Vec<BarePod>) -> Self {
         Self {
             scenes: sandboxes
                 .iter()
                 .map(|sandbox| Scene::new(&sandbox.source, &sandbox.name, watches))
                 .collect(),
+            bare,
             bounds,
             settled: None,
             ready_at: None,
@@ -275,7 +279,7 @@ impl StartupState {
         let mut all = Assessment::default();
         let several = self.scenes.len() > 1;
         for scene in &self.scenes {
-            let one = scene.assess();
+            let one = scene.assess(&self.bare);
             all.workloads.extend(one.workloads);
             all.failures.extend(one.failures);
             all.held.extend(one.held.into_iter().map(|name| {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::makers::Makers;
 use super::rules::{self, Rule};
 use super::served::{Served, qualified};
 use super::{ValidTest, glob};
@@ -67,6 +68,7 @@ pub fn expectation(test: &ValidTest, served: &Served, contents: &Contents) -> Ve
             let listed = by_namespace.get(&source).into_iter().flatten().map(String::as_str);
             names.entry((&kind.group, &kind.kind)).or_default().extend(listed);
         }
+        let makers = Makers::of(contents, &source);
         let accounts = names.get(&("", "ServiceAccount")).cloned().unwrap_or_default();
         for ((group, kind), names) in names {
             let resource = served.resource(group, kind);
@@ -92,7 +94,8 @@ pub fn expectation(test: &ValidTest, served: &Served, contents: &Contents) -> Ve
             for name in names {
                 let mut rule = of_kind;
                 if rule == Rule::Expected {
-                    rule = rules::of_object(group, kind, name, |account| accounts.contains(account));
+                    let is_made = |name: &str| makers.made_replica_set(name);
+                    rule = rules::of_object(group, kind, name, |account| accounts.contains(account), is_made);
                 }
                 if rule == Rule::Expected && ignored(test, kind, name) {
                     rule = Rule::NotTested(IGNORED);

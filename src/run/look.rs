@@ -10,8 +10,8 @@ use super::{Restored, Run};
 use crate::checks;
 use crate::cluster::{DownloadError, Downloads, Velero};
 use crate::facts::{Fault, KindFacts, ObjectFacts, ProviderProblem, Reason, RestoreFacts, SandboxFacts, Stop};
-use crate::observe::{self, ProviderVolumes, Settled, Startup, StartupOptions};
-use crate::plan::ValidTest;
+use crate::observe::{self, BarePod, ProviderVolumes, Settled, Startup, StartupOptions};
+use crate::plan::{self, ValidTest};
 use crate::velero::{self, Cause, FileKind, Outcomes, Problem, RestorePhase};
 
 /// A dependency has this long to answer.
@@ -40,6 +40,15 @@ impl Run<'_> {
         if let Some(stop) = restore::end(restore, &phase) {
             return Err(stop);
         }
+        let mut expected = expected;
+        let bare = bare_pods(
+            test,
+            restored,
+            restore,
+            &self.facts.sandboxes,
+            outcomes.as_ref(),
+            &mut expected,
+        );
         let options = StartupOptions {
             since: self.anchor.map_or_else(Instant::now, |anchor| anchor.instant()),
             restored: Instant::now(),
@@ -50,7 +59,7 @@ impl Run<'_> {
                 .any(|k| k.kind == "ReplicationController" && !k.expected.is_empty()),
         };
         self.facts.objects = Some(ObjectFacts { kinds: expected });
-        self.startup = Some(Startup::new(self.cluster, &self.facts.sandboxes, &options));
+        self.startup = Some(Startup::new(self.cluster, &self.facts.sandboxes, &options, bare));
 
         self.timeline.begin("podStartup");
         let settled = self.settle(test, restored, outcomes.as_ref()).await?;
@@ -179,6 +188,26 @@ impl Run<'_> {
         self.facts.elapsed = ends.into_iter().flatten().max();
         self.facts.pods = Some(pods);
     }
+}
+
+/// The pods that should be there by themselves; those of which nothing can be said are added to the expected objects.
+fn bare_pods(
+    test: &ValidTest,
+    restored: &Restored,
+    restore: &RestoreFacts,
+    sandboxes: &[SandboxFacts],
+    outcomes: Option<&Outcomes>,
+    expected: &mut Vec<KindFacts>,
+) -> Vec<BarePod> {
+    let is_pod = |kind: &KindFacts| kind.group.is_empty() && kind.kind == "Pod";
+    // Pods that the spec keeps out are counted as held already.
+    let Some(outcomes) = outcomes.filter(|_| !expected.iter().any(is_pod)) else {
+        return Vec::new();
+    };
+    let pods = plan::bare_pods(&restored.chosen.contents, &test.sources());
+    let (wanted, unknown) = observe::bare_pods(&pods, sandboxes, outcomes, &restore.errors, test.is_partial());
+    expected.extend(unknown);
+    wanted
 }
 
 /// Nothing can be said of the pods.
