@@ -112,7 +112,7 @@ pub(super) fn assess(
         }
     }
     for pod in bare.iter().filter(|pod| pod.source == source) {
-        if pods.get(&pod.name).is_some_and(|seen| !seen.identity.deleting) {
+        if is_there(pods, &pod.name) {
             continue;
         }
         let cause = match &pod.refused {
@@ -149,6 +149,11 @@ pub(super) fn failure(source: &str, sandbox: &str, kind: &str, name: &str, cause
 /// Runs, and says that it is ready.
 pub(super) fn is_ready(pod: &PodSeen) -> bool {
     pod.ready && pod.is_live()
+}
+
+/// Is there a pod of this name that nobody is deleting?
+pub(super) fn is_there(pods: &Pods, name: &str) -> bool {
+    pods.get(name).is_some_and(|pod| !pod.identity.deleting)
 }
 
 /// Does this pod count, given whether something makes a new one in its place?

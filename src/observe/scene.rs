@@ -147,6 +147,13 @@ impl Scene {
         )
     }
 
+    /// Those of the pods that the provider made here by themselves and that are not there.
+    pub(super) fn vanished<'b>(&self, bare: &'b [BarePod]) -> impl Iterator<Item = &'b BarePod> {
+        bare.iter().filter(|pod| {
+            pod.source == self.source && pod.refused.is_none() && !desired::is_there(&self.pods, &pod.name)
+        })
+    }
+
     /// The pods.
     pub(super) fn pods(&self) -> impl Iterator<Item = &PodSeen> {
         self.pods.values()

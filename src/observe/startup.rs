@@ -4,6 +4,7 @@
 //! file only feeds it. Futures may be dropped at any time: what was seen stays.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
 
@@ -117,6 +118,35 @@ impl Startup {
     /// [`Self::settled`] said that all are ready.
     pub async fn stable(&mut self) {
         let _stable = self.until(StartupState::stabilise).await;
+    }
+
+    /// Watches through the stability window, and on for as long as `work` takes. Only after [`Self::settled`] said that all
+    /// are ready. Safe to drop.
+    pub async fn stable_during<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let done = tokio::select! {
+            done = &mut work => Some(done),
+            () = self.stable() => None,
+        };
+        if let Some(done) = done {
+            self.stable().await;
+            return done;
+        }
+        tokio::select! {
+            done = &mut work => done,
+            never = self.watch_on() => match never {},
+        }
+    }
+
+    /// Takes in what the watches say, for ever.
+    async fn watch_on(&mut self) -> Infallible {
+        loop {
+            match self.messages.next().await {
+                Some(message) => self.take(message),
+                None => std::future::pending().await,
+            }
+            self.state.look_again();
+        }
     }
 
     async fn until<T>(&mut self, decide: impl Fn(&mut StartupState, Duration) -> Next<T>) -> T {

@@ -165,12 +165,12 @@ impl Run<'_> {
         let Some(startup) = self.startup.as_mut() else {
             return Ok(None);
         };
-        let stable = async {
-            if settled == Settled::AllReady {
-                startup.stable().await;
-            }
+        let both = async { tokio::join!(checks, dependencies) };
+        let (checked_after, dependencies) = if settled == Settled::AllReady {
+            startup.stable_during(both).await
+        } else {
+            both.await
         };
-        let (checked_after, dependencies, ()) = tokio::join!(checks, dependencies, stable);
         self.facts.dependencies = dependencies;
         if startup.blindness().is_some() {
             return Err(blind(startup));
