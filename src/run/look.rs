@@ -239,7 +239,8 @@ async fn results(
         .await
     {
         Ok(results) => {
-            restore.error_count = results.errors.total;
+            // Moves of data that failed are counted by the Restore alone.
+            restore.error_count = restore.error_count.max(results.errors.total);
             restore.errors = results
                 .errors
                 .problems

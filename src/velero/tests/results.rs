@@ -148,6 +148,14 @@ fn noise_is_told_from_warnings() {
     assert!(noise(&ca.replace("kube-root-ca.crt", "settings")).is_none());
     assert!(noise(&ca.replace("ConfigMap", "Secret")).is_none());
     assert!(noise("kube-root-ca.crt is on fire").is_none());
+    assert!(noise(&ca.replace("ConfigMap:kube-root-ca.crt", "ConfigMap \"kube-root-ca.crt\"")).is_some());
+    assert!(noise(&ca.replace("ConfigMap:kube-root-ca.crt", "ConfigMap \"settings\"")).is_none());
+    let class =
+        "stat /tmp/485465262/resources/priorityclasses.scheduling.k8s.io/cluster/high.json: no such file or directory";
+    assert!(noise(class).is_some());
+    // Without its volume a claim cannot be filled.
+    assert!(noise(&class.replace("priorityclasses.scheduling.k8s.io", "persistentvolumes")).is_none());
+    assert!(noise(&class.replace("no such file or directory", "input/output error")).is_none());
     assert!(made_by_the_cluster("ServiceAccount", "default").is_some());
     assert!(made_by_the_cluster("ServiceAccount", "app").is_none());
     let results = read(
