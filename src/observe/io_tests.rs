@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{ProviderVolumes, Settled, Startup, StartupOptions, hardcoded_names, inventory, recheck, volumes};
+use super::{
+    ProviderVolumes, Settled, Startup, StartupOptions, hardcoded_names, inventory, recheck, volumes, why_not_up,
+};
 use crate::cluster::fake::{Asked, Log, Reply, cluster};
 use crate::cluster::{Cluster, Discovery, Served};
 use crate::facts::{KindFacts, SandboxFacts};
@@ -372,6 +374,32 @@ async fn pods_are_watched_for_as_long_as_the_checks_take() {
         );
         assert_eq!(startup.facts().stable, stable, "{checks} s: {:?}", startup.facts());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn why_pods_are_not_up_is_said_without_waiting_for_them() {
+    let (cluster, _) = cluster(|asked| match (asked.path.contains("/pods"), asked.is_watch()) {
+        (true, false) => {
+            let unbound = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+                "message": "storageclass.storage.k8s.io \"fast\" not found"});
+            let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "db-0", "uid": "u"},
+                "spec": {"containers": [{"name": "a"}]}, "status": {"phase": "Pending", "conditions": [unbound]}});
+            Reply::list(&[pod, bare_pod("True", 0)])
+        }
+        (false, false) => Reply::list(&[]),
+        _ => Reply::quiet(),
+    });
+    let start = Instant::now();
+    let why = why_not_up(&cluster, &sandboxes(), Duration::from_secs(5)).await;
+    assert_eq!(
+        why,
+        ["Pod db-0: Unschedulable — storageclass.storage.k8s.io \"fast\" not found"]
+    );
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    // A server that does not answer is not waited for either.
+    let (silent, _) = crate::cluster::fake::cluster(|_| Reply::Hang);
+    assert_eq!(why_not_up(&silent, &sandboxes(), Duration::from_secs(5)).await, [""; 0]);
+    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -47,6 +47,6 @@ pub use inventory::{inventory, recheck};
 pub(crate) use pod::{PodState, Warning, Warnings};
 pub use presence::created_items;
 pub use scan::hardcoded_names;
-pub use startup::{Startup, StartupOptions};
+pub use startup::{Startup, StartupOptions, why_not_up};
 pub use state::{Blindness, Settled};
 pub use volumes::{ProviderVolumes, volumes};

@@ -206,6 +206,24 @@ impl Startup {
     }
 }
 
+/// Why pods of these sandboxes are not up, as things stand: one line each. A look that takes longer than `limit` or is refused
+/// finds nothing.
+pub async fn why_not_up(cluster: &Cluster, sandboxes: &[SandboxFacts], limit: Duration) -> Vec<String> {
+    let since = Instant::now();
+    let options = StartupOptions {
+        since,
+        restored: since,
+        timeout: Duration::ZERO,
+        stable_for: Duration::ZERO,
+        replication_controllers: false,
+    };
+    let mut startup = Startup::new(cluster, sandboxes, &options, Vec::new());
+    match tokio::time::timeout(limit, startup.settled()).await {
+        Ok(Settled::Failed | Settled::TimedOut) => startup.facts().failures.into_iter().map(|pod| pod.cause).collect(),
+        Ok(Settled::AllReady | Settled::Blind) | Err(_) => Vec::new(),
+    }
+}
+
 /// Everything one watch says, for ever.
 fn follow(cluster: &Cluster, sandbox: &str, watched: Watched) -> BoxStream<'static, Message> {
     let all = Query::all().page(PAGE);

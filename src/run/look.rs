@@ -10,9 +10,13 @@ use super::{Restored, Run};
 use crate::checks;
 use crate::cluster::{DownloadError, Downloads, Velero};
 use crate::facts::{Fault, KindFacts, ObjectFacts, ProviderProblem, Reason, RestoreFacts, SandboxFacts, Stop};
+use crate::judge::level::first_few;
 use crate::observe::{self, BarePod, ProviderVolumes, Settled, Startup, StartupOptions};
 use crate::plan::{self, ValidTest};
 use crate::velero::{self, Cause, FileKind, Outcomes, Problem, RestorePhase};
+
+/// How long a look may take that only makes a message clearer.
+const GLANCE: Duration = Duration::from_secs(5);
 
 /// A dependency has this long to answer.
 const DIAL: Duration = Duration::from_secs(5);
@@ -83,6 +87,18 @@ impl Run<'_> {
             .await
             .map_err(super::api)?;
         Ok(())
+    }
+
+    /// Says what holds a restore up that did not end in time: volumes are written into pods, and one that cannot start is
+    /// waited for until the last moment.
+    pub(super) async fn held_up(&self, mut stop: Stop) -> Stop {
+        if stop.reason == Reason::DeadlineExceeded {
+            let causes = observe::why_not_up(self.cluster, &self.facts.sandboxes, GLANCE).await;
+            if !causes.is_empty() {
+                stop.message = format!("{}; not up: {}", stop.message, first_few(&causes, 3));
+            }
+        }
+        stop
     }
 
     /// Looks through the sandboxes while the pods start.

@@ -128,6 +128,21 @@ const RULES: [(&str, Cause); 17] = [
     ("the server is currently unable to handle the request", Cause::Provider),
 ];
 
+/// How the error of a volume restore begins that was broken off.
+const VOLUME_FAILED: &str = "pod volume restore failed";
+
+/// What stands in such an error when the store did not answer. One that answers, but not with the data, has lost it.
+const NO_ANSWER: [&str; 8] = [
+    "dial tcp",
+    "connection refused",
+    "connection reset",
+    "no such host",
+    "no route to host",
+    "i/o timeout",
+    "TLS handshake timeout",
+    "context deadline exceeded",
+];
+
 /// Objects that the cluster makes in every namespace by itself, each with the reason: they are in every backup, exist in
 /// the sandbox before Velero comes to them, and differ there.
 const MADE_BY_THE_CLUSTER: [(&str, &str, &str); 9] = [
@@ -268,10 +283,12 @@ impl Warnings {
 /// Whose fault an error is, and the policy that refused, if one of ours did.
 fn cause_of(text: &str) -> (Cause, Option<&str>) {
     let policy = refusing_policy(text);
+    let unanswered = text.contains(VOLUME_FAILED) && NO_ANSWER.iter().any(|words| text.contains(words));
     let known = RULES
         .iter()
         .find(|(words, _)| text.contains(words))
-        .map(|(_, cause)| *cause);
+        .map(|(_, cause)| *cause)
+        .or(unanswered.then_some(Cause::Provider));
     match (known, policy) {
         (Some(Cause::SandboxLost), _) => (Cause::SandboxLost, policy),
         (_, Some(policy)) => (Cause::Fence, Some(policy)),

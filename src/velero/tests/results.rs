@@ -85,6 +85,20 @@ fn errors_are_sorted_by_whose_fault_they_are() {
             Cause::Provider,
         ),
         ("pod volume restore canceled: x", Cause::Provider),
+        // The store is gone, or the data is.
+        (
+            r#"pod volume restore failed: data path restore failed: Failed to run kopia restore: unable to get blob: Get "http://s3:9000/x": dial tcp 10.0.0.1:9000: connect: connection refused"#,
+            Cause::Provider,
+        ),
+        (
+            "pod volume restore failed: data path restore failed: Failed to run kopia restore: unable to open object: BLOB not found",
+            Cause::Backup,
+        ),
+        // Of the cluster's own, not of the store.
+        (
+            r#"error restoring configmaps/vt-sb6/c: failed calling webhook "x": dial tcp 10.0.0.1:443: connect: connection refused"#,
+            Cause::Backup,
+        ),
         (
             "The BSL default is unavailable, cannot retrieve the backup",
             Cause::Provider,
