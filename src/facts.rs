@@ -274,7 +274,7 @@ pub struct RestoreFacts {
     pub created_items: Option<usize>,
     /// The errors of the restore, classified.
     pub errors: Vec<ProviderProblem>,
-    /// All errors, also those not kept in `errors`.
+    /// All errors, also those not kept in `errors` and those of which the provider gives no text.
     pub error_count: usize,
     /// Warnings that are not known noise.
     pub warnings: Vec<String>,
@@ -390,6 +390,9 @@ pub struct VolumeFacts {
     pub listed: bool,
     /// Bytes in the backup.
     pub bytes: u64,
+    /// Bytes that the provider found to write into the new volume. Not always those of the backup: there links count as well,
+    /// from the second backup of a volume on.
+    pub to_restore: u64,
     /// Bytes that the provider wrote into the new volume.
     pub restored_bytes: u64,
     /// The provider's volume restore, if there was one: its phase.

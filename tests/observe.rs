@@ -87,6 +87,7 @@ fn startup(cluster: &Cluster, sandboxes: &[SandboxFacts], timeout: u64, stable_f
             stable_for: Duration::from_secs(stable_for),
             replication_controllers: true,
         },
+        Vec::new(),
     )
 }
 

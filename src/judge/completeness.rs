@@ -289,10 +289,14 @@ pub fn state(volume: &VolumeFacts) -> VolumeState {
         return VolumeState::NotRestored(format!("a pod mounts it, but the claim is {phase}"));
     }
     match volume.restore_phase.as_deref() {
-        Some("Completed") if volume.restored_bytes < volume.bytes => VolumeState::NotRestored(format!(
+        Some("Completed") if volume.restored_bytes < volume.to_restore => VolumeState::NotRestored(format!(
             "only {} of {} bytes were restored",
-            volume.restored_bytes, volume.bytes
+            volume.restored_bytes, volume.to_restore
         )),
+        // The backup's own number may be higher than what there is to restore, but not for nothing at all.
+        Some("Completed") if volume.bytes > 0 && volume.restored_bytes == 0 => {
+            VolumeState::NotRestored(format!("none of {} bytes were restored", volume.bytes))
+        }
         Some("Completed") if volume.bytes == 0 => VolumeState::Empty,
         Some("Completed") => VolumeState::Restored,
         Some(phase) => {

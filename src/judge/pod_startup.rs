@@ -17,11 +17,21 @@ pub fn judge(brief: &Brief, facts: &Facts) -> Level {
     let (up, down): (Vec<&WorkloadFacts>, Vec<&WorkloadFacts>) =
         pods.workloads.iter().partition(|w| w.ready >= w.desired);
     let failed = failed_names(brief, pods);
-    let held = pods
+    let held: Vec<String> = pods
         .held
         .iter()
+        .cloned()
+        .chain(refused_workloads(brief, facts))
+        .collect();
+    let refused = held
+        .iter()
         .map(|name| format!("{name} (refused by the sandbox's rules)"));
-    let not_tested: Vec<String> = failed.iter().cloned().chain(lost.iter().cloned()).chain(held).collect();
+    let not_tested: Vec<String> = failed
+        .iter()
+        .cloned()
+        .chain(lost.iter().cloned())
+        .chain(refused)
+        .collect();
     let tested = up
         .iter()
         .filter(|w| w.desired > 0)
@@ -39,7 +49,7 @@ pub fn judge(brief: &Brief, facts: &Facts) -> Level {
         if facts.stop.is_some() && !pods.stable {
             return Level::skip("Skipped: the run ended before it was known what should run").not_tested(not_tested);
         }
-        let level = if pods.held.is_empty() {
+        let level = if held.is_empty() {
             Level::pass(POD_STARTUP, "No workloads in the backup that should run")
         } else {
             Level::skip("Skipped: every pod is refused by the sandbox's rules")
@@ -103,22 +113,33 @@ fn failed_names(brief: &Brief, pods: &PodFacts) -> Vec<String> {
     names
 }
 
+/// Kinds of which every object of the backup should come back and run pods.
+fn runs_pods(kind: &KindFacts) -> bool {
+    let apps = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"];
+    (kind.group == "apps" && apps.contains(&kind.kind.as_str()))
+        || (kind.group.is_empty() && kind.kind == "ReplicationController")
+}
+
+/// Workloads of the backup for which this holds.
+fn workloads(brief: &Brief, facts: &Facts, which: impl Fn(&KindFacts, &str) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    for kind in facts.objects.iter().flat_map(|o| &o.kinds).filter(|k| runs_pods(k)) {
+        let names = kind.expected.iter().filter(|name| which(kind, name));
+        found.extend(names.map(|name| name_in(brief, &kind.source, &format!("{}/{name}", kind.kind))));
+    }
+    found
+}
+
 /// Workloads of the backup that are not in the sandbox: they want pods that nobody asks for.
 fn lost_workloads(brief: &Brief, facts: &Facts) -> Vec<String> {
-    let runs_pods = |k: &&KindFacts| {
-        k.group == "apps"
-            && matches!(
-                k.kind.as_str(),
-                "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet"
-            )
-    };
-    let mut lost = Vec::new();
-    for kind in facts.objects.iter().flat_map(|o| &o.kinds).filter(runs_pods) {
-        let gone =
-            |name: &&String| kind.present.as_ref().is_some_and(|p| !p.contains(name)) || kind.vanished.contains(name);
-        let names = kind.expected.iter().filter(gone);
-        let names = names.filter(|name| !refused_on_purpose(facts, kind, name));
-        lost.extend(names.map(|name| name_in(brief, &kind.source, &format!("{}/{name}", kind.kind))));
-    }
-    lost
+    workloads(brief, facts, |kind, name| {
+        let is = |names: &[String]| names.iter().any(|other| other == name);
+        let gone = kind.present.as_ref().is_some_and(|present| !is(present)) || is(&kind.vanished);
+        gone && !refused_on_purpose(facts, kind, name)
+    })
+}
+
+/// Workloads that our own policies refused.
+fn refused_workloads(brief: &Brief, facts: &Facts) -> Vec<String> {
+    workloads(brief, facts, |kind, name| refused_on_purpose(facts, kind, name))
 }

@@ -6,6 +6,9 @@ use chrono::{DateTime, Utc};
 
 use super::*;
 use crate::facts::*;
+use table::TABLE;
+
+mod table;
 
 fn time(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_710_471_612 + seconds, 0).unwrap()
@@ -114,6 +117,7 @@ fn volume() -> VolumeFacts {
         method: Some("PodVolumeBackup".to_owned()),
         listed: true,
         bytes: 1000,
+        to_restore: 1000,
         restored_bytes: 1000,
         restore_phase: Some("Completed".to_owned()),
         claim_phase: Some("Bound".to_owned()),
@@ -162,97 +166,6 @@ fn nothing_restored(facts: &mut Facts, reason: Reason) {
         ..Facts::default()
     };
 }
-
-type Change = fn(&mut Brief, &mut Facts);
-type Row = (&'static str, Change, u32, Outcome, &'static str, [u32; 6], &'static str);
-
-/// What goes wrong; score; result; reason; the points of the six levels; words of the message.
-#[rustfmt::skip]
-const TABLE: &[Row] = &[
-    ("nothing", |_, _| {}, 100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "restored and verified on every level"),
-    // restoreIntegrity
-    ("four unexpected warnings", |_, f| { restore(f).warning_count = 4; restore(f).warnings = vec!["odd".into()]; },
-        96, Outcome::Pass, "Passed", [21, 20, 20, 20, 10, 5], "4 unexpected warnings: odd"),
-    ("PartiallyFailed", |_, f| restore(f).phase = "PartiallyFailed".into(),
-        69, Outcome::Fail, "RestoreIntegrityFailed", [0, 20, 20, 20, 10, 0], "PartiallyFailed"),
-    ("nothing came back", |_, f| restore(f).created_items = Some(0),
-        69, Outcome::Fail, "RestoreIntegrityFailed", [0, 20, 20, 20, 10, 0], "it restored nothing"),
-    ("the provider's storage failed", |_, f| {
-            restore(f).phase = "PartiallyFailed".into();
-            restore(f).errors.push(ProviderProblem { object: None, resource: None, source: None, name: None, message: "no repository".into(), fault: Fault::Provider });
-        }, 69, Outcome::Fail, "ProviderUnavailable", [0, 20, 20, 20, 10, 0], "Not judged (ProviderUnavailable): the backup provider failed: no repository"),
-    // completeness
-    ("a ConfigMap never came", |_, f| { objects(f)[2].present = Some(vec![]); objects(f)[2].created.clear(); },
-        89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "ConfigMap/web: never attempted by the provider"),
-    ("a ConfigMap vanished", |_, f| objects(f)[2].vanished = vec!["web".into()],
-        89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "ConfigMap/web: restored, then vanished during the run"),
-    ("another ConfigMap in its place", |_, f| objects(f)[2].present = Some(vec!["web2".into()]),
-        89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "ConfigMap/web: created, then vanished"),
-    ("a volume without data in the backup", |_, f| { f.volumes[0].no_data = Some("skipped".into()); f.volumes[0].method = None; },
-        89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "no data in the backup: skipped"),
-    ("a volume restored in part", |_, f| f.volumes[0].restored_bytes = 10,
-        89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "only 10 of 1000 bytes"),
-    ("a volume nobody restored", |_, f| f.volumes[0].restore_phase = None,
-        89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "restored no volume for it"),
-    ("a mounted claim that is not bound", |_, f| f.volumes[0].claim_phase = Some("Pending".into()),
-        89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "a pod mounts it, but the claim is Pending"),
-    ("an empty volume", |_, f| { f.volumes[0].bytes = 0; f.volumes[0].restored_bytes = 0; },
-        100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "every level"),
-    ("a kind that may not be listed", |_, f| { objects(f)[2].present = None; objects(f)[2].unlisted = Some("add a role".into()); },
-        89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "ConfigMap/web: add a role"),
-    ("an object that our policies refuse", |_, f| {
-            restore(f).phase = "PartiallyFailed".into();
-            restore(f).error_count = 1;
-            restore(f).errors.push(ProviderProblem { object: Some("ConfigMap/web".into()), resource: Some("configmaps".into()),
-                source: Some("shop".into()), name: Some("web".into()), message: "refused".into(), fault: Fault::Fence });
-            objects(f)[2].present = Some(vec![]);
-        }, 100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "every level"),
-    // podStartup
-    ("one of three pods down, its check failed", |_, f| { db_down(f); f.checks[0].status = Status::Fail; f.checks[1].status = Status::Skip; },
-        58, Outcome::Fail, "PodStartupFailed", [25, 20, 13, 0, 0, 0], "CrashLoopBackOff"),
-    ("all ready, but one fell back", |_, f| { pods(f).stable = false; pods(f).failures.push(failure(Fault::Backup)); },
-        78, Outcome::Partial, "PodStartupFailed", [25, 20, 13, 20, 0, 0], "2/3 pods ready"),
-    ("a workload that never came", |_, f| { objects(f)[0].present = Some(vec!["api".into()]); pods(f).workloads.remove(1); },
-        74, Outcome::Partial, "CompletenessFailed", [25, 16, 13, 20, 0, 0], "Deployment/web"),
-    ("no room for the pods", |_, f| { db_down(f); pods(f).failures[0].fault = Fault::Sandbox; },
-        69, Outcome::Fail, "SandboxDenied", [25, 20, 13, 20, 0, 0], "no room for the application"),
-    ("nothing that should run", |_, f| { pods(f).workloads.clear(); objects(f).drain(..2); },
-        100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "every level"),
-    ("every pod held", |_, f| { pods(f).workloads.clear(); objects(f).drain(..2); pods(f).held = vec!["agent".into()]; },
-        65, Outcome::Fail, "NotFullyTested", [25, 20, 0, 20, 0, 0], "not tested"),
-    // internalHealth
-    ("no policy", |b, _| b.checks = None,
-        80, Outcome::Partial, "NotFullyTested", [25, 20, 20, 0, 10, 5], "80: 20 points not tested (internalHealth: No health checks"),
-    ("one check failed", |_, f| f.checks[1].status = Status::Fail,
-        89, Outcome::Partial, "InternalHealthFailed", [25, 20, 20, 10, 10, 5], "1/2 checks passed"),
-    ("a critical check failed", |_, f| { f.checks[0].status = Status::Fail; f.checks[1].status = Status::Skip; },
-        75, Outcome::Partial, "InternalHealthFailed", [25, 20, 20, 0, 10, 0], "0/2 checks passed, 1 skipped due to upstream failure"),
-    // crossNamespaceDeps
-    ("a dependency down", |b, f| {
-            b.dependencies = vec![DependencyBrief { service: "redis".into(), namespace: "infra".into(), port: 6379 }];
-            f.dependencies = Some(vec![DependencyFact { name: "redis.infra".into(), reachable: false, message: "connection refused".into() }]);
-        }, 89, Outcome::Partial, "CrossNamespaceDepsFailed", [25, 20, 20, 20, 0, 5], "redis.infra: connection refused"),
-    // rtoCompliance
-    ("too slow", |_, f| f.elapsed = Some(secs(1801)),
-        89, Outcome::Partial, "RtoComplianceFailed", [25, 20, 20, 20, 10, 0], "30m1s measured against 30m target — exceeded by 1s"),
-    ("in time to the second", |_, f| f.elapsed = Some(Duration::from_millis(1_800_900)),
-        100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "every level"),
-    ("no target", |b, _| b.max_rto = None,
-        95, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 0], "5 points not tested (rtoCompliance"),
-    // caps
-    ("an old backup", |b, _| b.max_backup_age = Some(secs(14_411)),
-        89, Outcome::Partial, "BackupTooOld", [25, 20, 20, 20, 10, 5], "the backup is 4h0m12s old, sla.maxBackupAge is 4h0m11s"),
-    ("a newer backup is unusable", |_, f| f.backup.as_mut().unwrap().newer_unusable = vec![UnusableBackup { name: "shop-2".into(), phase: "Failed".into() }],
-        89, Outcome::Partial, "NewerBackupUnusable", [25, 20, 20, 20, 10, 5], "newer backup shop-2 is unusable (Failed)"),
-    ("the deadline, before the RTO", |_, f| f.stop = Some(stop(Reason::DeadlineExceeded)),
-        69, Outcome::Fail, "DeadlineExceeded", [25, 20, 20, 20, 10, 0], "Not judged (DeadlineExceeded): it happened"),
-    ("the deadline, after the RTO", |_, f| { f.stop = Some(stop(Reason::DeadlineExceeded)); f.elapsed = Some(secs(1900)); },
-        69, Outcome::Fail, "DeadlineExceeded", [25, 20, 20, 20, 10, 0], "Failed (DeadlineExceeded): it happened"),
-    // no restore
-    ("no backup", |_, f| nothing_restored(f, Reason::BackupNotFound), 0, Outcome::Fail, "BackupNotFound", [0; 6], "Failed (BackupNotFound)"),
-    ("no provider", |_, f| nothing_restored(f, Reason::ProviderUnavailable), 0, Outcome::Fail, "ProviderUnavailable", [0; 6], "Not judged"),
-    ("a bad spec", |_, f| nothing_restored(f, Reason::InvalidSpec), 0, Outcome::Fail, "InvalidSpec", [0; 6], "Not judged (InvalidSpec)"),
-];
 
 #[test]
 fn each_thing_that_goes_wrong_costs_what_it_must() {
@@ -308,24 +221,46 @@ fn trouble_never_pays() {
     }
 }
 
+/// The table is complete: each level fails in it, and each reason of a condition stands in it.
+#[test]
+fn every_reason_has_a_row() {
+    let stops = ALL_REASONS.iter().map(|(reason, _)| reason.as_str());
+    let levels = [
+        "RestoreIntegrityFailed",
+        "CompletenessFailed",
+        "PodStartupFailed",
+        "InternalHealthFailed",
+        "CrossNamespaceDepsFailed",
+        "RtoComplianceFailed",
+    ];
+    let others = ["Passed", "NotFullyTested", "BackupTooOld", "NewerBackupUnusable"];
+    for reason in stops.chain(levels).chain(others) {
+        assert!(TABLE.iter().any(|row| row.4 == reason), "{reason} has no row");
+    }
+}
+
+/// Every reason for an early end, and whether it says something about the backup.
+const ALL_REASONS: [(Reason, bool); 15] = [
+    (Reason::BackupNotFound, true),
+    (Reason::BackupUnusable, true),
+    (Reason::NamespaceNotInBackup, true),
+    (Reason::DeadlineAfterRto, true),
+    (Reason::InvalidSpec, false),
+    (Reason::ProviderUnavailable, false),
+    (Reason::ProviderInterrupted, false),
+    (Reason::QueueTimeout, false),
+    (Reason::Deferred, false),
+    (Reason::IsolationNotEnforced, false),
+    (Reason::SandboxDenied, false),
+    (Reason::ApiUnavailable, false),
+    (Reason::DeadlineExceeded, false),
+    (Reason::LeaseLost, false),
+    (Reason::Interrupted, false),
+];
+
 #[test]
 fn conclusive_is_what_says_something_about_the_backup() {
-    for (reason, conclusive) in [
-        (Reason::BackupNotFound, true),
-        (Reason::BackupUnusable, true),
-        (Reason::NamespaceNotInBackup, true),
-        (Reason::InvalidSpec, false),
-        (Reason::ProviderUnavailable, false),
-        (Reason::ProviderInterrupted, false),
-        (Reason::QueueTimeout, false),
-        (Reason::Deferred, false),
-        (Reason::IsolationNotEnforced, false),
-        (Reason::SandboxDenied, false),
-        (Reason::ApiUnavailable, false),
-        (Reason::DeadlineExceeded, false),
-        (Reason::LeaseLost, false),
-        (Reason::Interrupted, false),
-    ] {
+    for (reason, conclusive) in ALL_REASONS {
         let facts = Facts {
             stop: Some(stop(reason)),
             ..good()

@@ -17,6 +17,7 @@
 //! | claim whose storage class does not exist | yes | nobody makes classes |
 //! | volume cannot be attached, node cannot set up the pod | no | nodes retry |
 //! | pod ended as `Failed` | yes | a pod never leaves that phase |
+//! | pod without a controller vanished, or never came | yes | nothing makes it anew |
 
 use super::incidents::{Incidents, Trouble};
 use super::refusal;
@@ -77,7 +78,7 @@ pub(crate) fn of_pod(pod: &PodSeen, incidents: &Incidents) -> Cause {
     let causes: Vec<Cause> = pod
         .containers
         .iter()
-        .filter(|container| container.role == Role::Main && !container.ready)
+        .filter(|container| container.role != Role::Init && !container.ready)
         .map(|container| of_container(pod, container, incidents))
         .collect();
     if let Some(cause) = causes.iter().find(|cause| cause.certain).or(causes.first()) {
@@ -119,6 +120,16 @@ pub(super) fn of_missing(made: u32, desired: u32) -> Cause {
     })
 }
 
+/// A pod that nothing makes anew was there and is not any more.
+pub(super) fn of_vanished() -> Cause {
+    Cause::certain("restored, then vanished during the run, and no controller makes it anew")
+}
+
+/// A pod that nothing makes anew never came: the provider's words.
+pub(super) fn of_refused(message: &str, fault: Fault) -> Cause {
+    Cause::certain(format!("was not restored — {}", text::clip(message))).by(fault)
+}
+
 /// Why a workload is not settled although all its pods are ready.
 pub(super) fn of_unsettled() -> Cause {
     Cause::passing("its pods are still being replaced, or its controller has not looked at it")
@@ -135,7 +146,7 @@ pub(super) fn of_relapse(pod: &PodSeen, incidents: &Incidents) -> Cause {
     }
     let last = pod.containers.iter().find_map(|container| container.last.as_ref());
     Cause::passing(match last {
-        Some(last) => format!("restarted after all pods were ready — {}", end(last)),
+        Some(last) => format!("restarted after all pods were ready — {}", killed(pod, last, incidents)),
         None => "restarted after all pods were ready".to_owned(),
     })
 }
@@ -210,8 +221,8 @@ fn of_container(pod: &PodSeen, container: &ContainerSeen, incidents: &Incidents)
     let cause = match &container.state {
         Some(Doing::Waiting(reason, message)) => waiting(pod, container, reason, message, incidents),
         // From the second time on its node backs off, whether or not it says so at this moment.
-        Some(Doing::Ended(ended)) if pod.restarts > 0 => crash(BACK_OFF, ended, probe(pod, incidents, true)),
-        Some(Doing::Ended(ended)) => crash("Restarting", ended, probe(pod, incidents, true)),
+        Some(Doing::Ended(ended)) if pod.restarts > 0 => crash(pod, BACK_OFF, ended, incidents),
+        Some(Doing::Ended(ended)) => crash(pod, "Restarting", ended, incidents),
         Some(Doing::Running) => running(pod, container, incidents),
         None => not_begun(pod, "its node has not started it yet", incidents),
     };
@@ -248,7 +259,7 @@ fn waiting(pod: &PodSeen, container: &ContainerSeen, reason: &str, message: &str
         )),
         "CreateContainerConfigError" => configuration(reason, message),
         BACK_OFF => match &container.last {
-            Some(last) => crash(reason, last, probe(pod, incidents, true)),
+            Some(last) => crash(pod, reason, last, incidents),
             None => Cause::passing(reason),
         },
         "RunContainerError" | "CreateContainerError" => start_error(reason, message),
@@ -335,15 +346,11 @@ const DENIED: [&str; 6] = [
 ];
 
 /// A container that ended and is, or will be, started again.
-fn crash(reason: &str, last: &Ended, probe: Option<String>) -> Cause {
+fn crash(pod: &PodSeen, reason: &str, last: &Ended, incidents: &Incidents) -> Cause {
     if matches!(last.reason.as_str(), "StartError" | "ContainerCannotRun") {
         return start_error(reason, &last.message);
     }
-    let mut text = format!("{reason} — {}", end(last));
-    if let Some(probe) = probe {
-        text = format!("{text}; {probe}");
-    }
-    Cause::passing(text)
+    Cause::passing(format!("{reason} — {}", killed(pod, last, incidents)))
 }
 
 /// A program that could not even be started.
@@ -371,14 +378,16 @@ fn start_error(reason: &str, message: &str) -> Cause {
 fn running(pod: &PodSeen, container: &ContainerSeen, incidents: &Incidents) -> Cause {
     if container.role == Role::Init {
         return if container.name == RESTORE_WAIT {
-            Cause::passing("the provider has not restored the pod's volumes").by(Fault::Storage)
+            // Whose fault that is, the provider's own errors say.
+            Cause::passing("the provider has not restored the pod's volumes")
         } else {
             Cause::passing("still running")
         };
     }
     if let Some(last) = &container.last {
         let times = if pod.restarts == 1 { "once" } else { "again and again" };
-        return Cause::passing(format!("Running but not ready, restarted {times} — {}", end(last)));
+        let why = killed(pod, last, incidents);
+        return Cause::passing(format!("Running but not ready, restarted {times} — {why}"));
     }
     match probe(pod, incidents, false) {
         Some(probe) => Cause::passing(format!("Running but not ready — {probe}")),
@@ -392,6 +401,16 @@ fn probe(pod: &PodSeen, incidents: &Incidents, deadly: bool) -> Option<String> {
     let message = incidents.of(&pod.identity.uid, Trouble::Probe)?;
     let counts = !deadly || message.starts_with("Liveness") || message.starts_with("Startup");
     counts.then(|| text::clip(message))
+}
+
+/// How a container ended, and the probe that ended it, if one did.
+fn killed(pod: &PodSeen, last: &Ended, incidents: &Incidents) -> String {
+    // What ran out of memory was not killed by a probe that failed at some time before.
+    let probe = probe(pod, incidents, true).filter(|_| last.reason != "OOMKilled");
+    match probe {
+        Some(probe) => format!("{}; {probe}", end(last)),
+        None => end(last),
+    }
 }
 
 /// `OOMKilled (exit code 137)`, or `exit code 1: could not open the database`.

@@ -458,7 +458,21 @@ fn several_containers() {
         &none,
         "init container restore-wait: the provider has not restored the pod's volumes",
         false,
-        Fault::Storage,
+        Fault::Backup,
+    );
+    // A sidecar that runs can keep its pod from being ready all the same.
+    let unready = pod(
+        json!({"initContainers": [{"name": "mesh", "restartPolicy": "Always"}], "containers": [{"name": "a"}]}),
+        json!({"phase": "Running", "initContainerStatuses": [{"name": "mesh", "image": "", "imageID": "", "ready": false,
+            "restartCount": 0, "started": true, "state": {"running": {}}}],
+            "containerStatuses": [status("a", true, json!({"running": {}}))]}),
+    );
+    check(
+        &unready,
+        &none,
+        "init container mesh: Running but not ready — its readiness probe has not passed",
+        false,
+        Fault::Backup,
     );
     let done = json!({"terminated": {"exitCode": 0}});
     check(

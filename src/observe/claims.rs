@@ -88,6 +88,7 @@ fn volume(evidence: &Evidence<'_>, source: &str, claim: &str) -> VolumeFacts {
         ClaimData::Nothing { reason } => facts.no_data = Some(reason),
     }
     if let Some(status) = worst(evidence, source, claim, seen) {
+        facts.to_restore = status.progress.total_bytes;
         facts.restored_bytes = status.progress.bytes_done;
         facts.restore_phase = Some(status.phase.to_string());
         facts.restore_message = status.message.clone().filter(|message| !message.is_empty());
@@ -215,7 +216,7 @@ mod tests {
                     v.listed,
                     v.no_data.as_deref(),
                     v.bytes,
-                    v.restored_bytes,
+                    (v.restored_bytes, v.to_restore),
                     v.restore_phase.as_deref(),
                     v.claim_phase.as_deref(),
                 )
@@ -224,16 +225,16 @@ mod tests {
         assert_eq!(
             short,
             [
-                ("bad", true, Some("opted out"), 0, 0, None, Some("Bound")),
-                ("good", true, None, 2048, 2048, Some("Completed"), Some("Bound")),
-                ("half", true, None, 2048, 100, Some("Failed"), Some("Bound")),
-                ("moved", true, None, 10, 0, Some("Canceled"), None),
+                ("bad", true, Some("opted out"), 0, (0, 0), None, Some("Bound")),
+                ("good", true, None, 2048, (2048, 2048), Some("Completed"), Some("Bound")),
+                ("half", true, None, 2048, (100, 2048), Some("Failed"), Some("Bound")),
+                ("moved", true, None, 10, (0, 0), Some("Canceled"), None),
                 (
                     "never",
                     false,
                     Some("the backup has no entry for its volume"),
                     0,
-                    0,
+                    (0, 0),
                     None,
                     Some("Pending")
                 ),

@@ -3,6 +3,8 @@
 //! * A Deployment, `StatefulSet`, bare `ReplicaSet` or `ReplicationController` should run the replicas it was restored with;
 //!   a `DaemonSet` what its controller says, once it has looked.
 //! * A pod without a controller should run. One that ended well may have, unless its containers are to be started for ever.
+//!   One that the provider made or tried to, and that is not there or on its way out, should run and does not: nothing will
+//!   make it anew.
 //! * Every other pod that shows up and has not ended counts too: of an operator, of a workload that never came, or one more
 //!   than its workload wants while it is replaced. A workload wants at least the pods it has.
 //! * Pods that the fence refuses are held: nobody expects them.
@@ -10,6 +12,7 @@
 
 use std::collections::BTreeMap;
 
+use super::bare::BarePod;
 use super::cause::{self, Cause};
 use super::incidents::{Incidents, Trouble};
 use super::seen::{ControllerKind, ControllerSeen, PodSeen};
@@ -67,6 +70,7 @@ pub(super) fn assess(
     pods: &Pods,
     controllers: &Controllers,
     incidents: &Incidents,
+    bare: &[BarePod],
 ) -> Assessment {
     let mut assessment = Assessment::default();
     let failure = |kind: &str, name: &str, cause: &Cause| failure(source, sandbox, kind, name, cause);
@@ -107,6 +111,27 @@ pub(super) fn assess(
             });
         }
     }
+    for pod in bare.iter().filter(|pod| pod.source == source) {
+        if is_there(pods, &pod.name) {
+            continue;
+        }
+        let cause = match &pod.refused {
+            Some((_, Fault::Fence)) => {
+                assessment.held.push(pod.name.clone());
+                continue;
+            }
+            Some((message, fault)) => cause::of_refused(message, *fault),
+            None => cause::of_vanished(),
+        };
+        assessment.failures.push(failure("Pod", &pod.name, &cause));
+        assessment.workloads.push(WorkloadFacts {
+            source: source.to_owned(),
+            kind: "Pod".to_owned(),
+            name: pod.name.clone(),
+            desired: 1,
+            ready: 0,
+        });
+    }
     assessment
 }
 
@@ -124,6 +149,11 @@ pub(super) fn failure(source: &str, sandbox: &str, kind: &str, name: &str, cause
 /// Runs, and says that it is ready.
 pub(super) fn is_ready(pod: &PodSeen) -> bool {
     pod.ready && pod.is_live()
+}
+
+/// Is there a pod of this name that nobody is deleting?
+pub(super) fn is_there(pods: &Pods, name: &str) -> bool {
+    pods.get(name).is_some_and(|pod| !pod.identity.deleting)
 }
 
 /// Does this pod count, given whether something makes a new one in its place?

@@ -104,6 +104,12 @@ impl Incidents {
             .map(|(_, message)| message.as_str())
     }
 
+    /// When a probe that restarts containers last failed with this pod.
+    pub(super) fn liveness_failed(&self, pod: &str) -> Option<Timestamp> {
+        let (at, message) = self.latest.get(&(pod.to_owned(), Trouble::Probe))?;
+        message.starts_with("Liveness").then_some(*at)
+    }
+
     /// Why no volume could be made for this claim.
     pub(super) fn of_claim(&self, claim: &str) -> Option<&str> {
         self.of(&format!("claim/{claim}"), Trouble::Provision)

@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{ProviderVolumes, Settled, Startup, StartupOptions, hardcoded_names, inventory, recheck, volumes};
+use super::{
+    ProviderVolumes, Settled, Startup, StartupOptions, hardcoded_names, inventory, recheck, volumes, why_not_up,
+};
 use crate::cluster::fake::{Asked, Log, Reply, cluster};
 use crate::cluster::{Cluster, Discovery, Served};
 use crate::facts::{KindFacts, SandboxFacts};
@@ -276,6 +278,7 @@ fn startup(cluster: &Cluster, stable_for: Duration) -> Startup {
             stable_for,
             replication_controllers: false,
         },
+        Vec::new(),
     )
 }
 
@@ -339,6 +342,64 @@ async fn a_restart_in_the_window_is_seen() {
     let facts = startup.facts();
     assert!(!facts.stable, "{facts:?}");
     assert_eq!(facts.failures[0].cause, "Pod p: restarted after all pods were ready");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_are_watched_for_as_long_as_the_checks_take() {
+    for (checks, stable) in [(1, true), (6, true), (30, false)] {
+        let mut told = false;
+        let (cluster, _) = cluster(move |asked| match (asked.path.contains("/pods"), asked.is_watch()) {
+            (true, false) => Reply::list(&[bare_pod("True", 0)]),
+            (true, true) if !told => {
+                told = true;
+                let events = Reply::events(&[("MODIFIED", bare_pod("True", 1))]);
+                let Reply::Say(code, text) = events else { return events };
+                Reply::Later(Duration::from_secs(8), code, text)
+            }
+            (false, false) => Reply::list(&[]),
+            _ => Reply::quiet(),
+        });
+        let mut startup = startup(&cluster, Duration::from_secs(5));
+        let start = Instant::now();
+        assert_eq!(startup.settled().await, Settled::AllReady);
+        let work = async {
+            tokio::time::sleep(Duration::from_secs(checks)).await;
+            "checked"
+        };
+        assert_eq!(startup.stable_during(work).await, "checked");
+        assert_eq!(
+            start.elapsed().as_secs(),
+            checks.max(5),
+            "as long as the longer of the two"
+        );
+        assert_eq!(startup.facts().stable, stable, "{checks} s: {:?}", startup.facts());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn why_pods_are_not_up_is_said_without_waiting_for_them() {
+    let (cluster, _) = cluster(|asked| match (asked.path.contains("/pods"), asked.is_watch()) {
+        (true, false) => {
+            let unbound = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+                "message": "storageclass.storage.k8s.io \"fast\" not found"});
+            let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "db-0", "uid": "u"},
+                "spec": {"containers": [{"name": "a"}]}, "status": {"phase": "Pending", "conditions": [unbound]}});
+            Reply::list(&[pod, bare_pod("True", 0)])
+        }
+        (false, false) => Reply::list(&[]),
+        _ => Reply::quiet(),
+    });
+    let start = Instant::now();
+    let why = why_not_up(&cluster, &sandboxes(), Duration::from_secs(5)).await;
+    assert_eq!(
+        why,
+        ["Pod db-0: Unschedulable — storageclass.storage.k8s.io \"fast\" not found"]
+    );
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    // A server that does not answer is not waited for either.
+    let (silent, _) = crate::cluster::fake::cluster(|_| Reply::Hang);
+    assert_eq!(why_not_up(&silent, &sandboxes(), Duration::from_secs(5)).await, [""; 0]);
+    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,11 +5,13 @@
 //!
 //! ```text
 //! watches ─► seen ─► scene ─► desired + cause ─► state ─► PodFacts          (startup)
+//! provider's list, pods that nothing made ─► bare ─► what should be among them
 //! lists, provider's list, quota ─► presence ─► KindFacts                    (inventory)
 //! claims, volume restores, backup's volumes ─► claims ─► VolumeFacts        (volumes)
 //! templates, ConfigMaps, Services ─► hardcoded ─► HardcodedFact             (scan)
 //! ```
 
+mod bare;
 mod cause;
 mod claims;
 mod desired;
@@ -28,6 +30,8 @@ mod text;
 mod volumes;
 
 #[cfg(test)]
+mod bare_tests;
+#[cfg(test)]
 mod cause_tests;
 #[cfg(test)]
 mod io_tests;
@@ -38,10 +42,11 @@ mod test_objects;
 #[cfg(test)]
 mod window_tests;
 
+pub use bare::{BarePod, bare_pods};
 pub use inventory::{inventory, recheck};
 pub(crate) use pod::{PodState, Warning, Warnings};
 pub use presence::created_items;
 pub use scan::hardcoded_names;
-pub use startup::{Startup, StartupOptions};
+pub use startup::{Startup, StartupOptions, why_not_up};
 pub use state::{Blindness, Settled};
 pub use volumes::{ProviderVolumes, volumes};

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::bare::BarePod;
 use super::cause::Cause;
 use super::desired::{self, Assessment, Controllers, Pods};
 use super::incidents::{Incident, Incidents};
@@ -134,15 +135,23 @@ impl Scene {
         self.blind.is_empty()
     }
 
-    /// How the sandbox stands.
-    pub(super) fn assess(&self) -> Assessment {
+    /// How the sandbox stands; `bare` are the pods that should be there by themselves.
+    pub(super) fn assess(&self, bare: &[BarePod]) -> Assessment {
         desired::assess(
             &self.source,
             &self.sandbox,
             &self.pods,
             &self.controllers,
             &self.incidents,
+            bare,
         )
+    }
+
+    /// Those of the pods that the provider made here by themselves and that are not there.
+    pub(super) fn vanished<'b>(&self, bare: &'b [BarePod]) -> impl Iterator<Item = &'b BarePod> {
+        bare.iter().filter(|pod| {
+            pod.source == self.source && pod.refused.is_none() && !desired::is_there(&self.pods, &pod.name)
+        })
     }
 
     /// The pods.

@@ -4,6 +4,7 @@
 //! file only feeds it. Futures may be dropped at any time: what was seen stays.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::bare::BarePod;
 use super::incidents::Incident;
 use super::scene::{Change, Object, Watched};
 use super::seen::{ControllerKind, ControllerSeen, PodSeen};
@@ -73,8 +75,8 @@ impl fmt::Debug for Startup {
 }
 
 impl Startup {
-    /// Begins to watch when first asked to wait.
-    pub fn new(cluster: &Cluster, sandboxes: &[SandboxFacts], options: &StartupOptions) -> Self {
+    /// Begins to watch when first asked to wait. `bare` are the pods that should be there by themselves.
+    pub fn new(cluster: &Cluster, sandboxes: &[SandboxFacts], options: &StartupOptions, bare: Vec<BarePod>) -> Self {
         let mut watches = vec![
             Watched::Pods,
             Watched::Controllers(ControllerKind::Deployment),
@@ -101,7 +103,7 @@ impl Startup {
         });
         Self {
             messages: messages.collect(),
-            state: StartupState::new(sandboxes, &watches, bounds),
+            state: StartupState::new(sandboxes, &watches, bounds, bare),
             since: options.since,
             refused: BTreeMap::new(),
         }
@@ -116,6 +118,35 @@ impl Startup {
     /// [`Self::settled`] said that all are ready.
     pub async fn stable(&mut self) {
         let _stable = self.until(StartupState::stabilise).await;
+    }
+
+    /// Watches through the stability window, and on for as long as `work` takes. Only after [`Self::settled`] said that all
+    /// are ready. Safe to drop.
+    pub async fn stable_during<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let done = tokio::select! {
+            done = &mut work => Some(done),
+            () = self.stable() => None,
+        };
+        if let Some(done) = done {
+            self.stable().await;
+            return done;
+        }
+        tokio::select! {
+            done = &mut work => done,
+            never = self.watch_on() => match never {},
+        }
+    }
+
+    /// Takes in what the watches say, for ever.
+    async fn watch_on(&mut self) -> Infallible {
+        loop {
+            match self.messages.next().await {
+                Some(message) => self.take(message),
+                None => std::future::pending().await,
+            }
+            self.state.look_again();
+        }
     }
 
     async fn until<T>(&mut self, decide: impl Fn(&mut StartupState, Duration) -> Next<T>) -> T {
@@ -172,6 +203,24 @@ impl Startup {
     /// Source namespaces and claims of all pods that run or are to run.
     pub fn mounts(&self) -> BTreeSet<(String, String)> {
         self.state.mounts()
+    }
+}
+
+/// Why pods of these sandboxes are not up, as things stand: one line each. A look that takes longer than `limit` or is refused
+/// finds nothing.
+pub async fn why_not_up(cluster: &Cluster, sandboxes: &[SandboxFacts], limit: Duration) -> Vec<String> {
+    let since = Instant::now();
+    let options = StartupOptions {
+        since,
+        restored: since,
+        timeout: Duration::ZERO,
+        stable_for: Duration::ZERO,
+        replication_controllers: false,
+    };
+    let mut startup = Startup::new(cluster, sandboxes, &options, Vec::new());
+    match tokio::time::timeout(limit, startup.settled()).await {
+        Ok(Settled::Failed | Settled::TimedOut) => startup.facts().failures.into_iter().map(|pod| pod.cause).collect(),
+        Ok(Settled::AllReady | Settled::Blind) | Err(_) => Vec::new(),
     }
 }
 

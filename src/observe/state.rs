@@ -9,11 +9,18 @@
 //! While a watch is out of order nothing is decided, for what it last showed may be long over.
 //!
 //! After *all ready* the stability window runs. A pod that was ready and restarts, or is not ready any more, ends it: not
-//! stable. A pod that shows up only then is none that fell back; the window begins again when it is ready.
+//! stable. A pod that shows up only then is none that fell back; the window begins again when it is ready. It also begins
+//! again when a liveness probe fails: the pod is ready, and a moment before it is killed.
+//!
+//! When the window has passed, pods may still fall back while the checks run. They are watched for that alone: what shows up
+//! only then is judged no more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
+
+use super::bare::BarePod;
 use super::cause;
 use super::desired::{Assessment, is_ready};
 use super::scene::{Change, Scene, Watched};
@@ -72,12 +79,16 @@ pub(super) struct Bounds {
 #[derive(Clone, Debug)]
 pub(super) struct StartupState {
     scenes: Vec<Scene>,
+    /// Pods that should be there by themselves.
+    bare: Vec<BarePod>,
     bounds: Bounds,
     settled: Option<(Settled, Duration)>,
     ready_at: Option<Duration>,
     certain_since: Option<Duration>,
     window: Window,
     stable: Option<bool>,
+    /// How all stood when the window had passed.
+    stood: Option<Assessment>,
     relapse: Option<PodFailure>,
     /// Since when a watch is out of order.
     unseen_since: Option<Duration>,
@@ -91,22 +102,26 @@ struct Window {
     since: Option<Duration>,
     begun: bool,
     pods: BTreeMap<(usize, String), (String, u32)>,
+    /// When the liveness probes of these pods last failed.
+    failing: BTreeMap<(usize, String), Timestamp>,
 }
 
 impl StartupState {
-    /// Nothing seen yet.
-    pub(super) fn new(sandboxes: &[SandboxFacts], watches: &[Watched], bounds: Bounds) -> Self {
+    /// Nothing seen yet; `bare` are the pods that should be there by themselves.
+    pub(super) fn new(sandboxes: &[SandboxFacts], watches: &[Watched], bounds: Bounds, bare: Vec<BarePod>) -> Self {
         Self {
             scenes: sandboxes
                 .iter()
                 .map(|sandbox| Scene::new(&sandbox.source, &sandbox.name, watches))
                 .collect(),
+            bare,
             bounds,
             settled: None,
             ready_at: None,
             certain_since: None,
             window: Window::default(),
             stable: None,
+            stood: None,
             relapse: None,
             unseen_since: None,
             blindness: None,
@@ -211,6 +226,7 @@ impl StartupState {
             return self.decide(false);
         }
         let stand = self.assess();
+        let deadline = self.bounds.from.saturating_add(self.bounds.timeout);
         if stand.all_ready() {
             // A pod that came late is watched from the moment it was ready.
             for (key, pod) in self.ready_pods().collect::<Vec<_>>() {
@@ -219,10 +235,16 @@ impl StartupState {
             if self.window.begun && self.window.since.is_none() {
                 self.ready_at = Some(now);
             }
+            let failing = self.failing_probes();
+            if self.window.begun && failing != self.window.failing && now < deadline {
+                self.window.since = Some(now);
+            }
+            self.window.failing = failing;
             self.window.begun = true;
             let since = *self.window.since.get_or_insert(now);
             let over = since.saturating_add(self.bounds.stable_for);
             return if now >= over {
+                self.stood = Some(stand);
                 self.decide(true)
             } else {
                 Next::Wait(over)
@@ -230,7 +252,6 @@ impl StartupState {
         }
         self.window.begun = true;
         self.window.since = None;
-        let deadline = self.bounds.from.saturating_add(self.bounds.timeout);
         if now >= deadline || (stand.certain() && !stand.undecided()) {
             return self.decide(false);
         }
@@ -240,6 +261,27 @@ impl StartupState {
     fn decide(&mut self, stable: bool) -> Next<bool> {
         self.stable = Some(stable);
         Next::Done(stable)
+    }
+
+    /// Has one that had been stable fallen back since?
+    pub(super) fn look_again(&mut self) {
+        if self.stable != Some(true) || !self.scenes.iter().all(Scene::is_complete) {
+            return;
+        }
+        if let Some(relapse) = self.relapsed() {
+            self.relapse = Some(relapse);
+            self.stable = Some(false);
+            self.stood = None;
+        }
+    }
+
+    /// When the liveness probes of the window's pods last failed.
+    fn failing_probes(&self) -> BTreeMap<(usize, String), Timestamp> {
+        let failed = |(index, uid): &(usize, String)| {
+            let at = self.scenes.get(*index)?.incidents().liveness_failed(uid)?;
+            Some(((*index, uid.clone()), at))
+        };
+        self.window.pods.keys().filter_map(failed).collect()
     }
 
     fn ready_pods(&self) -> impl Iterator<Item = ((usize, String), (String, u32))> {
@@ -268,14 +310,18 @@ impl StartupState {
             }
             return Some(scene.failure("Pod", name, &cause::of_relapse(pod, scene.incidents())));
         }
-        None
+        let vanished = |scene: &Scene| {
+            let pod = scene.vanished(&self.bare).next()?;
+            Some(scene.failure("Pod", &pod.name, &cause::of_vanished()))
+        };
+        self.scenes.iter().find_map(vanished)
     }
 
     fn assess(&self) -> Assessment {
         let mut all = Assessment::default();
         let several = self.scenes.len() > 1;
         for scene in &self.scenes {
-            let one = scene.assess();
+            let one = scene.assess(&self.bare);
             all.workloads.extend(one.workloads);
             all.failures.extend(one.failures);
             all.held.extend(one.held.into_iter().map(|name| {
@@ -291,7 +337,7 @@ impl StartupState {
 
     /// What is known by now.
     pub(super) fn facts(&self, now: Duration) -> PodFacts {
-        let stand = self.assess();
+        let stand = self.stood.clone().unwrap_or_else(|| self.assess());
         let mut failures = stand.failures;
         if let Some(relapse) = &self.relapse {
             failures.retain(|failure| (&failure.source, &failure.name) != (&relapse.source, &relapse.name));

@@ -21,7 +21,7 @@ fn nothing_counts_before_every_watch_is_complete() {
         timeout: at(600),
         stable_for: at(0),
     };
-    let mut state = StartupState::new(&[sandbox], &WATCHES, bounds);
+    let mut state = StartupState::new(&[sandbox], &WATCHES, bounds, Vec::new());
     for watched in WATCHES {
         assert_eq!(
             state.settle(at(6)),

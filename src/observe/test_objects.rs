@@ -11,6 +11,7 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet}
 use k8s_openapi::api::core::v1::{Event, Pod};
 use serde_json::{Value, json};
 
+use super::bare::BarePod;
 use super::incidents::Incident;
 use super::scene::{Change, Object, Watched};
 use super::seen::{ControllerKind, ControllerSeen, PodSeen};
@@ -32,6 +33,11 @@ pub(super) fn at(seconds: u64) -> Duration {
 
 /// A state whose watches are all complete, over these objects. The restore ended at 5 s.
 pub(super) fn state(objects: impl IntoIterator<Item = Object>) -> StartupState {
+    state_with(objects, Vec::new())
+}
+
+/// The same where these pods should be there by themselves.
+pub(super) fn state_with(objects: impl IntoIterator<Item = Object>, bare: Vec<BarePod>) -> StartupState {
     let sandbox = SandboxFacts {
         source: "shop".to_owned(),
         name: "test-shop-kymaros-abc123".to_owned(),
@@ -42,7 +48,7 @@ pub(super) fn state(objects: impl IntoIterator<Item = Object>) -> StartupState {
         timeout: at(600),
         stable_for: at(15),
     };
-    let mut state = StartupState::new(&[sandbox], &WATCHES, bounds);
+    let mut state = StartupState::new(&[sandbox], &WATCHES, bounds, bare);
     for watched in WATCHES {
         state.apply(0, Change::Begin(watched));
     }

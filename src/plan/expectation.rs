@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::makers::Makers;
 use super::rules::{self, Rule};
 use super::served::{Served, qualified};
 use super::{ValidTest, glob};
@@ -11,6 +12,10 @@ use crate::velero::Contents;
 /// Why an object need not come back that the spec says so of.
 const IGNORED: &str = "spec.completeness.ignore";
 
+/// Velero brings the class of a pod along, into the cluster. Nothing outside a sandbox may change, and pods of a drill have a
+/// class of their own.
+const CLASSES_OF_PODS: &str = "priorityclasses.scheduling.k8s.io";
+
 /// The resources that a Restore leaves out, sorted: what the rules hold, custom kinds that nobody let in or that the
 /// cluster does not serve, and what the spec names.
 ///
@@ -18,6 +23,7 @@ const IGNORED: &str = "spec.completeness.ignore";
 /// cluster may have hundreds. One whose definition is gone is left out even if it was let in: Velero would wait for it.
 pub fn excluded_resources(test: &ValidTest, served: &Served, contents: &Contents) -> Vec<String> {
     let mut excluded = excluded_by_spec(test, served);
+    excluded.insert(CLASSES_OF_PODS.to_owned());
     let held_built_ins = rules::held_built_ins().filter_map(|(group, kind)| served.resource(group, kind));
     excluded.extend(held_built_ins.map(str::to_owned));
     for kind in contents.kinds.keys().filter(|kind| rules::is_custom(&kind.group)) {
@@ -67,6 +73,7 @@ pub fn expectation(test: &ValidTest, served: &Served, contents: &Contents) -> Ve
             let listed = by_namespace.get(&source).into_iter().flatten().map(String::as_str);
             names.entry((&kind.group, &kind.kind)).or_default().extend(listed);
         }
+        let makers = Makers::of(contents, &source);
         let accounts = names.get(&("", "ServiceAccount")).cloned().unwrap_or_default();
         for ((group, kind), names) in names {
             let resource = served.resource(group, kind);
@@ -92,7 +99,8 @@ pub fn expectation(test: &ValidTest, served: &Served, contents: &Contents) -> Ve
             for name in names {
                 let mut rule = of_kind;
                 if rule == Rule::Expected {
-                    rule = rules::of_object(group, kind, name, |account| accounts.contains(account));
+                    let is_made = |name: &str| makers.made_replica_set(name);
+                    rule = rules::of_object(group, kind, name, |account| accounts.contains(account), is_made);
                 }
                 if rule == Rule::Expected && ignored(test, kind, name) {
                     rule = Rule::NotTested(IGNORED);

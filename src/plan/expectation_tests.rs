@@ -53,7 +53,7 @@ fn contents(lists: &[(&str, &[&str])]) -> Contents {
 }
 
 /// What every Restore leaves out of that cluster's kinds.
-const ALWAYS: [&str; 8] = [
+const ALWAYS: [&str; 9] = [
     "endpoints",
     "endpointslices.discovery.k8s.io",
     "horizontalpodautoscalers.autoscaling",
@@ -61,6 +61,7 @@ const ALWAYS: [&str; 8] = [
     "leases.coordination.k8s.io",
     "limitranges",
     "poddisruptionbudgets.policy",
+    "priorityclasses.scheduling.k8s.io",
     "resourcequotas",
 ];
 
@@ -82,7 +83,7 @@ fn held_kinds_are_left_out_of_every_restore() {
     assert_eq!(excluded(|_| {}, &Contents::default()), Vec::<String>::new());
     // A kind that the cluster does not serve is not named.
     let none = excluded_resources(&plain_test(|_| {}), &Served::default(), &Contents::default());
-    assert_eq!(none, Vec::<String>::new());
+    assert_eq!(none, ["priorityclasses.scheduling.k8s.io"]);
 }
 
 #[test]
@@ -177,7 +178,7 @@ fn every_object_is_expected_unless_a_rule_says_otherwise() {
         ("v1/ServiceAccount", &["shop/app", "shop/default"]),
         ("v1/PersistentVolumeClaim", &["db/data-db-0"]),
         ("v1/Pod", &["shop/web-abc", "db/db-0"]),
-        ("apps/v1/ReplicaSet", &["shop/web-abc"]),
+        ("apps/v1/ReplicaSet", &["shop/web-5d8f7c9b4d", "shop/alone"]),
         ("apps/v1/Deployment", &["shop/web"]),
         ("batch/v1/Job", &["shop/migrate", "shop/seed"]),
         ("batch/v1/CronJob", &["shop/cleanup"]),
@@ -194,6 +195,7 @@ fn every_object_is_expected_unless_a_rule_says_otherwise() {
             "shop/Secret: password",
             "shop/ServiceAccount: app",
             "shop/Deployment: web",
+            "shop/ReplicaSet: alone",
             "shop/HorizontalPodAutoscaler: !web (autoscaler)",
             "shop/CronJob: cleanup",
             "shop/Job: !migrate (job) !seed (job)",

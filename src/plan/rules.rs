@@ -25,7 +25,7 @@ pub const CUSTOM_RESOURCE: &str = "custom resource";
 pub const EXCLUDED: &str = "spec.restore.excludedResources";
 
 /// Kinds of Kubernetes itself that are not simply expected: group, kind, rule.
-const BUILT_IN: [(&str, &str, Rule); 17] = [
+const BUILT_IN: [(&str, &str, Rule); 16] = [
     ("", "Event", Rule::NotExpected("Velero never restores events")),
     (
         "events.k8s.io",
@@ -34,11 +34,6 @@ const BUILT_IN: [(&str, &str, Rule); 17] = [
     ),
     // Their names may change when controllers make them anew.
     ("", "Pod", Rule::NotExpected("podStartup judges pods")),
-    (
-        "apps",
-        "ReplicaSet",
-        Rule::NotExpected("podStartup judges what makes pods"),
-    ),
     (
         "extensions",
         "ReplicaSet",
@@ -238,6 +233,17 @@ const NEVER_LET_IN: [(&str, &[&str]); 11] = [
     ),
 ];
 
+/// Those of [`NEVER_LET_IN`] that run nothing.
+const WITHOUT_PODS: [&str; 7] = [
+    "ingress route",
+    "mesh",
+    "certificate",
+    "DNS",
+    "network",
+    "backup",
+    "policy or alert",
+];
+
 /// Velero's own way of carrying volume data; without it the claims would wait for ever.
 const PROVIDERS_OWN: (&str, &str) = ("snapshot.storage.k8s.io", "VolumeSnapshot");
 
@@ -271,8 +277,21 @@ pub fn of_kind(group: &str, kind: &str, let_in: &[String]) -> Rule {
     }
 }
 
-/// The rule for one object of an expected kind. `is_service_account` tells which names of those the namespace has.
-pub fn of_object(group: &str, kind: &str, name: &str, is_service_account: impl Fn(&str) -> bool) -> Rule {
+/// May a custom resource of this kind make pods?
+pub(super) fn may_make_pods(group: &str, kind: &str) -> bool {
+    let runs_nothing = || never(group, Some(kind)).is_some_and(|rule| WITHOUT_PODS.contains(&rule));
+    is_custom(group) && (group, kind) != PROVIDERS_OWN && !runs_nothing()
+}
+
+/// The rule for one object of an expected kind. `is_service_account` tells which names of those the namespace has, and
+/// `is_made` which names are those of `ReplicaSets` that something made.
+pub fn of_object(
+    group: &str,
+    kind: &str,
+    name: &str,
+    is_service_account: impl Fn(&str) -> bool,
+    is_made: impl Fn(&str) -> bool,
+) -> Rule {
     if is_custom(group) {
         return Rule::Expected;
     }
@@ -282,6 +301,9 @@ pub fn of_object(group: &str, kind: &str, name: &str, is_service_account: impl F
     let account = token_owner(name).filter(|_| (group, kind) == ("", "Secret"));
     if account.is_some_and(is_service_account) {
         return Rule::NotExpected("the cluster makes tokens of ServiceAccounts anew");
+    }
+    if (group, kind) == ("apps", "ReplicaSet") && is_made(name) {
+        return Rule::NotExpected("podStartup judges what makes pods");
     }
     Rule::Expected
 }
@@ -449,7 +471,7 @@ mod tests {
 
     #[test]
     fn what_kubernetes_makes_is_not_expected() {
-        let of = |kind, name| of_object("", kind, name, |account| account == "app");
+        let of = |kind, name| of_object("", kind, name, |account| account == "app", |_| false);
         for (kind, name, expected) in [
             ("ConfigMap", "kube-root-ca.crt", false),
             ("ConfigMap", "settings", true),
@@ -469,9 +491,12 @@ mod tests {
             assert_eq!(of(kind, name) == Rule::Expected, expected, "{kind}/{name}");
         }
         assert_eq!(
-            of_object("example.com", "ConfigMap", "kube-root-ca.crt", |_| true),
+            of_object("example.com", "ConfigMap", "kube-root-ca.crt", |_| true, |_| true),
             Rule::Expected
         );
+        let replica_set = |name| of_object("apps", "ReplicaSet", name, |_| false, |made| made == "web-5d8f7c9b4d");
+        assert!(matches!(replica_set("web-5d8f7c9b4d"), Rule::NotExpected(_)));
+        assert_eq!(replica_set("alone"), Rule::Expected);
     }
 
     #[test]

@@ -10,9 +10,13 @@ use super::{Restored, Run};
 use crate::checks;
 use crate::cluster::{DownloadError, Downloads, Velero};
 use crate::facts::{Fault, KindFacts, ObjectFacts, ProviderProblem, Reason, RestoreFacts, SandboxFacts, Stop};
-use crate::observe::{self, ProviderVolumes, Settled, Startup, StartupOptions};
-use crate::plan::ValidTest;
+use crate::judge::level::first_few;
+use crate::observe::{self, BarePod, ProviderVolumes, Settled, Startup, StartupOptions};
+use crate::plan::{self, ValidTest};
 use crate::velero::{self, Cause, FileKind, Outcomes, Problem, RestorePhase};
+
+/// How long a look may take that only makes a message clearer.
+const GLANCE: Duration = Duration::from_secs(5);
 
 /// A dependency has this long to answer.
 const DIAL: Duration = Duration::from_secs(5);
@@ -45,6 +49,15 @@ impl Run<'_> {
         if let Some(stop) = restore::end(restore, &phase) {
             return Err(stop);
         }
+        let mut expected = expected;
+        let bare = bare_pods(
+            test,
+            restored,
+            restore,
+            &self.facts.sandboxes,
+            outcomes.as_ref(),
+            &mut expected,
+        );
         let options = StartupOptions {
             since: self.anchor.map_or_else(Instant::now, |anchor| anchor.instant()),
             restored: Instant::now(),
@@ -55,7 +68,7 @@ impl Run<'_> {
                 .any(|k| k.kind == "ReplicationController" && !k.expected.is_empty()),
         };
         self.facts.objects = Some(ObjectFacts { kinds: expected });
-        self.startup = Some(Startup::new(self.cluster, &self.facts.sandboxes, &options));
+        self.startup = Some(Startup::new(self.cluster, &self.facts.sandboxes, &options, bare));
 
         self.timeline.begin("podStartup");
         let settled = self.settle(test, restored, outcomes.as_ref()).await?;
@@ -78,6 +91,18 @@ impl Run<'_> {
             .await
             .map_err(super::api)?;
         Ok(())
+    }
+
+    /// Says what holds a restore up that did not end in time: volumes are written into pods, and one that cannot start is
+    /// waited for until the last moment.
+    pub(super) async fn held_up(&self, mut stop: Stop) -> Stop {
+        if stop.reason == Reason::DeadlineExceeded {
+            let causes = observe::why_not_up(self.cluster, &self.facts.sandboxes, GLANCE).await;
+            if !causes.is_empty() {
+                stop.message = format!("{}; not up: {}", stop.message, first_few(&causes, 3));
+            }
+        }
+        stop
     }
 
     /// Looks through the sandboxes while the pods start.
@@ -163,18 +188,16 @@ impl Run<'_> {
         let Some(startup) = self.startup.as_mut() else {
             return Ok(None);
         };
-        let stable = async {
-            if settled == Settled::AllReady {
-                startup.stable().await;
-            }
-            Instant::now()
-        };
-        let checks = async {
+        let both = async {
             let (after, dependencies) = tokio::join!(checks, dependencies);
             (after, dependencies, Instant::now())
         };
-        let ((checked_after, dependencies, checked_at), stable_at) = tokio::join!(checks, stable);
-        self.timeline.end_at("podStartup", stable_at);
+        let (checked_after, dependencies, checked_at) = if settled == Settled::AllReady {
+            startup.stable_during(Box::pin(both)).await
+        } else {
+            both.await
+        };
+        self.timeline.end("podStartup");
         self.timeline.end_at("checks", checked_at);
         self.facts.dependencies = dependencies;
         if startup.blindness().is_some() {
@@ -199,6 +222,26 @@ impl Run<'_> {
         self.facts.elapsed = ends.into_iter().flatten().max();
         self.facts.pods = Some(pods);
     }
+}
+
+/// The pods that should be there by themselves; those of which nothing can be said are added to the expected objects.
+fn bare_pods(
+    test: &ValidTest,
+    restored: &Restored,
+    restore: &RestoreFacts,
+    sandboxes: &[SandboxFacts],
+    outcomes: Option<&Outcomes>,
+    expected: &mut Vec<KindFacts>,
+) -> Vec<BarePod> {
+    let is_pod = |kind: &KindFacts| kind.group.is_empty() && kind.kind == "Pod";
+    // Pods that the spec keeps out are counted as held already.
+    let Some(outcomes) = outcomes.filter(|_| !expected.iter().any(is_pod)) else {
+        return Vec::new();
+    };
+    let pods = plan::bare_pods(&restored.chosen.contents, &test.sources());
+    let (wanted, unknown) = observe::bare_pods(&pods, sandboxes, outcomes, &restore.errors, test.is_partial());
+    expected.extend(unknown);
+    wanted
 }
 
 /// Nothing can be said of the pods.
@@ -230,7 +273,8 @@ async fn results(
         .await
     {
         Ok(results) => {
-            restore.error_count = results.errors.total;
+            // Moves of data that failed are counted by the Restore alone.
+            restore.error_count = restore.error_count.max(results.errors.total);
             restore.errors = results
                 .errors
                 .problems

@@ -305,10 +305,14 @@ impl Run<'_> {
             }
             seen
         };
-        follow.to_the_end(facts, watching).await?;
+        if let Err(stop) = follow.to_the_end(facts, watching).await {
+            return Err(self.held_up(stop).await);
+        }
         self.timeline.end("restore");
         self.timeline.begin("data");
-        follow.volumes().await?;
+        if let Err(stop) = follow.volumes().await {
+            return Err(self.held_up(stop).await);
+        }
         self.timeline.end("data");
         Ok(uid)
     }

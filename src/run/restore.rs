@@ -317,6 +317,7 @@ fn record(facts: &mut RestoreFacts, restore: &Restore) {
     facts.phase = phase;
     facts.terminal = restore.status.phase.is_terminal();
     facts.failure = restore.failure();
+    facts.error_count = usize::try_from(restore.status.errors).unwrap_or(usize::MAX);
 }
 
 /// What Velero says of restores that it found under way when it started.

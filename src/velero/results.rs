@@ -130,6 +130,21 @@ const RULES: [(&str, Cause); 17] = [
     ("the server is currently unable to handle the request", Cause::Provider),
 ];
 
+/// How the error of a volume restore begins that was broken off.
+const VOLUME_FAILED: &str = "pod volume restore failed";
+
+/// What stands in such an error when the store did not answer. One that answers, but not with the data, has lost it.
+const NO_ANSWER: [&str; 8] = [
+    "dial tcp",
+    "connection refused",
+    "connection reset",
+    "no such host",
+    "no route to host",
+    "i/o timeout",
+    "TLS handshake timeout",
+    "context deadline exceeded",
+];
+
 /// Objects that the cluster makes in every namespace by itself, each with the reason: they are in every backup, exist in
 /// the sandbox before Velero comes to them, and differ there.
 const MADE_BY_THE_CLUSTER: [(&str, &str, &str); 9] = [
@@ -176,13 +191,48 @@ pub fn made_by_the_cluster(kind: &str, name: &str) -> Option<&'static str> {
         .map(|entry| entry.2)
 }
 
+/// Warnings that mean nothing, besides those about [`MADE_BY_THE_CLUSTER`]: words that are all in one, in this order, and the
+/// reason.
+const NOISE: [(&[&str], &str); 1] = [(
+    // "stat /tmp/485465262/resources/priorityclasses.scheduling.k8s.io/cluster/high.json: no such file or directory"
+    &[
+        "stat ",
+        "/priorityclasses.scheduling.k8s.io/cluster/",
+        ": no such file or directory",
+    ],
+    "the class of a pod belongs to the cluster and need not be in a backup; pods of a drill have one of their own",
+)];
+
 /// Why a warning means nothing; `None` if it may mean something.
 pub fn noise(warning: &str) -> Option<&'static str> {
-    // "could not restore, ConfigMap:kube-root-ca.crt already exists. Warning: the in-cluster version is different than …"
+    about_an_object_that_exists(warning)
+        .and_then(|(kind, name)| made_by_the_cluster(kind, name))
+        .or_else(|| {
+            let in_order = |words: &[&str]| {
+                let mut rest = warning;
+                words.iter().all(|word| match rest.split_once(word) {
+                    Some((_, after)) => {
+                        rest = after;
+                        true
+                    }
+                    None => false,
+                })
+            };
+            NOISE
+                .iter()
+                .find(|(words, _)| in_order(words))
+                .map(|(_, reason)| *reason)
+        })
+}
+
+/// Kind and name of the object of a warning that it exists already and differs.
+fn about_an_object_that_exists(warning: &str) -> Option<(&str, &str)> {
+    // "could not restore, ConfigMap:kube-root-ca.crt already exists. Warning: the in-cluster version is different than …";
+    // other servers write "ConfigMap \"kube-root-ca.crt\"".
     let (_, rest) = warning.split_once("could not restore, ")?;
     let (object, _) = rest.split_once(" already exists")?;
-    let (kind, name) = object.split_once(':')?;
-    made_by_the_cluster(kind, name)
+    let (kind, name) = object.split_once(':').or_else(|| object.split_once(' '))?;
+    Some((kind, name.trim_matches('"')))
 }
 
 impl Errors {
@@ -235,10 +285,12 @@ impl Warnings {
 /// Whose fault an error is, and the policy that refused, if one of ours did.
 fn cause_of(text: &str) -> (Cause, Option<&str>) {
     let policy = refusing_policy(text);
+    let unanswered = text.contains(VOLUME_FAILED) && NO_ANSWER.iter().any(|words| text.contains(words));
     let known = RULES
         .iter()
         .find(|(words, _)| text.contains(words))
-        .map(|(_, cause)| *cause);
+        .map(|(_, cause)| *cause)
+        .or(unanswered.then_some(Cause::Provider));
     match (known, policy) {
         (Some(Cause::SandboxLost), _) => (Cause::SandboxLost, policy),
         (_, Some(policy)) => (Cause::Fence, Some(policy)),

@@ -85,6 +85,20 @@ fn errors_are_sorted_by_whose_fault_they_are() {
             Cause::Provider,
         ),
         ("pod volume restore canceled: x", Cause::Provider),
+        // The store is gone, or the data is.
+        (
+            r#"pod volume restore failed: data path restore failed: Failed to run kopia restore: unable to get blob: Get "http://s3:9000/x": dial tcp 10.0.0.1:9000: connect: connection refused"#,
+            Cause::Provider,
+        ),
+        (
+            "pod volume restore failed: data path restore failed: Failed to run kopia restore: unable to open object: BLOB not found",
+            Cause::Backup,
+        ),
+        // Of the cluster's own, not of the store.
+        (
+            r#"error restoring configmaps/vt-sb6/c: failed calling webhook "x": dial tcp 10.0.0.1:443: connect: connection refused"#,
+            Cause::Backup,
+        ),
         (
             "The BSL default is unavailable, cannot retrieve the backup",
             Cause::Provider,
@@ -148,6 +162,14 @@ fn noise_is_told_from_warnings() {
     assert!(noise(&ca.replace("kube-root-ca.crt", "settings")).is_none());
     assert!(noise(&ca.replace("ConfigMap", "Secret")).is_none());
     assert!(noise("kube-root-ca.crt is on fire").is_none());
+    assert!(noise(&ca.replace("ConfigMap:kube-root-ca.crt", "ConfigMap \"kube-root-ca.crt\"")).is_some());
+    assert!(noise(&ca.replace("ConfigMap:kube-root-ca.crt", "ConfigMap \"settings\"")).is_none());
+    let class =
+        "stat /tmp/485465262/resources/priorityclasses.scheduling.k8s.io/cluster/high.json: no such file or directory";
+    assert!(noise(class).is_some());
+    // Without its volume a claim cannot be filled.
+    assert!(noise(&class.replace("priorityclasses.scheduling.k8s.io", "persistentvolumes")).is_none());
+    assert!(noise(&class.replace("no such file or directory", "input/output error")).is_none());
     assert!(made_by_the_cluster("ServiceAccount", "default").is_some());
     assert!(made_by_the_cluster("ServiceAccount", "app").is_none());
     let results = read(
