@@ -405,6 +405,8 @@ pub struct VolumeFacts {
     pub mounted: bool,
     /// Its storage class binds only when a pod needs it.
     pub waits_for_consumer: bool,
+    /// Why the pod was kept out of the sandbox into which its data would have been restored.
+    pub pod_held: Option<String>,
 }
 
 /// Workloads and pods.

@@ -37,7 +37,7 @@ pub enum VolumeState {
     NoData(String),
     /// The backup holds data that is not (all) back.
     NotRestored(String),
-    /// Nobody uses the claim, so there is nothing to see.
+    /// Nobody uses the claim, or the pod that its data belongs into was kept out, so there is nothing to see.
     NotTested(String),
 }
 
@@ -283,6 +283,9 @@ pub fn state(volume: &VolumeFacts) -> VolumeState {
             );
         }
         return VolumeState::NoData(why.clone());
+    }
+    if let (Some(why), None) = (&volume.pod_held, &volume.restore_phase) {
+        return VolumeState::NotTested(why.clone());
     }
     if volume.mounted && volume.claim_phase.as_deref() != Some("Bound") {
         let phase = volume.claim_phase.as_deref().unwrap_or("missing");

@@ -48,6 +48,8 @@ pub(super) struct Evidence<'e> {
     pub(super) from_files: &'e [PodVolumeRestore],
     /// Volumes filled from moved snapshots by this restore.
     pub(super) from_snapshots: &'e [DataDownload],
+    /// Pods of the backup that were kept out, by source namespace and name, with the reason.
+    pub(super) held_pods: &'e BTreeMap<(String, String), String>,
     /// Claims in the sandboxes, by source namespace and name.
     pub(super) claims: &'e BTreeMap<(String, String), ClaimSeen>,
     /// Storage classes that bind a claim only when a pod needs it.
@@ -81,9 +83,15 @@ fn volume(evidence: &Evidence<'_>, source: &str, claim: &str) -> VolumeFacts {
         ..VolumeFacts::default()
     };
     match evidence.backup.claim(source, claim) {
-        ClaimData::Stored { method, bytes, .. } => {
+        ClaimData::Stored { method, bytes, pod, .. } => {
             facts.method = Some(method);
             facts.bytes = bytes;
+            facts.pod_held = pod.and_then(|pod| {
+                let reason = evidence.held_pods.get(&(source.to_owned(), pod.clone()))?;
+                Some(format!(
+                    "its data is restored into pod {pod}, which was kept out: {reason}"
+                ))
+            });
         }
         ClaimData::Nothing { reason } => facts.no_data = Some(reason),
     }
@@ -159,7 +167,7 @@ mod tests {
     fn claims_are_joined_to_what_is_known_of_them() {
         let infos = json!([
             {"pvcName": "good", "pvcNamespace": "shop", "backupMethod": "PodVolumeBackup", "skipped": false, "result": "succeeded",
-             "pvbInfo": {"size": 2048, "Phase": "Completed"}},
+             "pvbInfo": {"size": 2048, "Phase": "Completed", "podName": "seed-x7k2p", "podNamespace": "shop"}},
             {"pvcName": "half", "pvcNamespace": "shop", "backupMethod": "PodVolumeBackup", "skipped": false, "result": "succeeded",
              "pvbInfo": {"size": 2048, "Phase": "Completed"}},
             {"pvcName": "moved", "pvcNamespace": "shop", "backupMethod": "CSISnapshot", "skipped": false, "result": "succeeded",
@@ -204,6 +212,7 @@ mod tests {
             backup: &backup,
             from_files: &files,
             from_snapshots: &moved,
+            held_pods: &BTreeMap::from([(("shop".to_owned(), "seed-x7k2p".to_owned()), "job".to_owned())]),
             claims: &claims,
             patient_classes: &BTreeSet::from(["local".to_owned()]),
             mounts: &BTreeSet::from([("shop".to_owned(), "good".to_owned())]),
@@ -240,6 +249,9 @@ mod tests {
                 ),
             ]
         );
+        let held: Vec<_> = volumes.iter().map(|v| v.pod_held.as_deref()).collect();
+        let kept_out = "its data is restored into pod seed-x7k2p, which was kept out: job";
+        assert_eq!(held, [None, Some(kept_out), None, None, None]);
         assert_eq!(volumes[3].restore_message.as_deref(), Some("told to stop"));
         assert_eq!(volumes[1].restore_message, None);
         let flags: Vec<_> = volumes.iter().map(|v| (v.mounted, v.waits_for_consumer)).collect();

@@ -1,6 +1,6 @@
 //! The parts that talk to the API server, against a scripted one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -218,6 +218,7 @@ async fn classes_are_asked_for_once_and_only_of_claims_that_are_not_bound() {
         backup: &backup,
         from_files: &[],
         from_snapshots: &[],
+        held_pods: &BTreeMap::new(),
     };
     let facts = volumes(&cluster, &sandboxes(), &kinds, &provider, &BTreeSet::new())
         .await

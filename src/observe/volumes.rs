@@ -19,6 +19,8 @@ pub struct ProviderVolumes<'p> {
     pub from_files: &'p [PodVolumeRestore],
     /// The volumes that this restore filled from moved snapshots.
     pub from_snapshots: &'p [DataDownload],
+    /// Pods of the backup that were kept out of the sandboxes, by source namespace and name, with the reason.
+    pub held_pods: &'p BTreeMap<(String, String), String>,
 }
 
 /// One entry for every claim that should come back. Call it when every volume restore has ended.
@@ -71,6 +73,7 @@ pub async fn volumes(
         backup: provider.backup,
         from_files: provider.from_files,
         from_snapshots: provider.from_snapshots,
+        held_pods: provider.held_pods,
         claims: &seen,
         patient_classes: &patient_classes,
         mounts,

@@ -73,11 +73,13 @@ impl<'c> Makers<'c> {
     }
 
     fn generated(&self, owner: &str) -> bool {
+        self.generating.contains(owner) || self.is_job(owner) || self.is_of_deployment(owner)
+    }
+
+    /// Is this a Job, or one of a Job with indexes?
+    fn is_job(&self, owner: &str) -> bool {
         let indexed = || owner.rsplit_once('-').filter(|(_, index)| is_number(index));
-        self.generating.contains(owner)
-            || self.jobs.contains(owner)
-            || self.is_of_deployment(owner)
-            || indexed().is_some_and(|(job, _)| self.jobs.contains(job))
+        self.jobs.contains(owner) || indexed().is_some_and(|(job, _)| self.jobs.contains(job))
     }
 
     fn is_of_deployment(&self, replica_set: &str) -> bool {
@@ -98,19 +100,32 @@ impl<'c> Makers<'c> {
     }
 }
 
+/// The pods of Jobs of these namespaces, each with its namespace.
+pub fn job_pods(contents: &Contents, sources: &[String]) -> Vec<(String, String)> {
+    pods(contents, sources, |makers, name| {
+        name.rsplit_once('-')
+            .is_some_and(|(owner, end)| is_random(end) && makers.is_job(owner))
+    })
+}
+
 /// The pods of these namespaces that nothing made, each with its namespace. Those that had ended are among them: the list
 /// of a backup does not tell them apart.
 pub fn bare_pods(contents: &Contents, sources: &[String]) -> Vec<(String, String)> {
-    let mut bare = Vec::new();
+    pods(contents, sources, |makers, name| !makers.made_pod(name))
+}
+
+/// The pods for which this holds, each with its namespace.
+fn pods(contents: &Contents, sources: &[String], which: impl Fn(&Makers<'_>, &str) -> bool) -> Vec<(String, String)> {
+    let mut found = Vec::new();
     for source in sources {
         let makers = Makers::of(contents, source);
         let kinds = contents.kinds.iter();
         let pods = kinds.filter(|(kind, _)| kind.group.is_empty() && kind.kind == "Pod");
         let names = pods.filter_map(|(_, by_namespace)| by_namespace.get(source)).flatten();
-        let bare_names: BTreeSet<&String> = names.filter(|name| !makers.made_pod(name)).collect();
-        bare.extend(bare_names.into_iter().map(|name| (source.clone(), name.clone())));
+        let names: BTreeSet<&String> = names.filter(|name| which(&makers, name)).collect();
+        found.extend(names.into_iter().map(|name| (source.clone(), name.clone())));
     }
-    bare
+    found
 }
 
 fn is_number(text: &str) -> bool {
@@ -235,6 +250,26 @@ mod tests {
         for name in ["alone", "web", "web-5d8f7c9b4dd", "web-canary", "other-5d8f7c9b4d"] {
             assert!(!makers.made_replica_set(name), "{name}");
         }
+    }
+
+    #[test]
+    fn pods_of_jobs_are_known() {
+        let contents = contents(&[
+            (
+                "v1/Pod",
+                &[
+                    "shop/seed-x7k2p",
+                    "shop/seed-0-x7k2p",
+                    "shop/seed",
+                    "shop/seed-extra",
+                    "infra/seed-x7k2p",
+                ],
+            ),
+            ("batch/v1/Job", &["shop/seed"]),
+        ]);
+        let found = job_pods(&contents, &["shop", "infra"].map(str::to_owned));
+        let names: Vec<&str> = found.iter().map(|(_, name)| name.as_str()).collect();
+        assert_eq!(names, ["seed-0-x7k2p", "seed-x7k2p"]);
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod validate;
 mod validate_policy;
 
 pub use expectation::{excluded_resources, expectation};
-pub use makers::bare_pods;
+pub use makers::{bare_pods, job_pods};
 pub use membership::{holds, none_holds};
 pub use problems::{PlanError, invalid_spec};
 pub use select_backup::{Inventory, Point, Refused, Selection, rank};

@@ -1,6 +1,6 @@
 //! Looks at what came back: the provider's results, the objects, the volumes, the pods, the checks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -144,10 +144,12 @@ impl Run<'_> {
     async fn volumes(&mut self, velero: &Velero, restored: &Restored) -> Result<(), Stop> {
         let from_files = velero.pod_volumes(&restored.uid).await.map_err(super::api)?;
         let from_snapshots = velero.data_downloads(&restored.uid).await.map_err(super::api)?;
+        let held_pods = self.held_pods(restored);
         let provider = ProviderVolumes {
             backup: &restored.chosen.volumes,
             from_files: &from_files,
             from_snapshots: &from_snapshots,
+            held_pods: &held_pods,
         };
         let mounts = self.startup.as_ref().map(Startup::mounts).unwrap_or_default();
         let kinds = self
@@ -161,6 +163,22 @@ impl Run<'_> {
             .await
             .map_err(super::api)?;
         Ok(())
+    }
+
+    /// Pods of the backup that were kept out on purpose, with the reason: volumes are restored into pods, so theirs are not.
+    fn held_pods(&self, restored: &Restored) -> BTreeMap<(String, String), String> {
+        let jobs = plan::job_pods(&restored.chosen.contents, &self.brief.sources);
+        let mut held: BTreeMap<_, _> = jobs
+            .into_iter()
+            .map(|pod| (pod, "Jobs are held back, for they would run again".to_owned()))
+            .collect();
+        let errors = self.facts.restore.iter().flat_map(|restore| &restore.errors);
+        let refused = errors.filter(|e| e.fault == Fault::Fence && e.resource.as_deref() == Some("pods"));
+        held.extend(refused.filter_map(|error| {
+            let pod = (error.source.clone()?, error.name.clone()?);
+            Some((pod, error.message.clone()))
+        }));
+        held
     }
 
     /// Checks the application while the stability window passes. Returns when the last check had finished, counted from the

@@ -35,6 +35,8 @@ pub enum ClaimData {
         bytes: u64,
         /// What becomes of the source's volume with its claim, e.g. `Retain`.
         reclaim_policy: Option<String>,
+        /// The pod through which it was taken, and into which alone it is restored; `None` for snapshots.
+        pod: Option<String>,
     },
     /// Nothing: the restored volume will be empty.
     Nothing {
@@ -85,6 +87,7 @@ struct Transfer {
     #[serde(rename = "Phase")]
     phase: Option<String>,
     pod_namespace: Option<String>,
+    pod_name: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -132,6 +135,7 @@ impl Entry {
                 .flatten()
                 .find_map(|transfer| transfer.size)
                 .unwrap_or(0),
+            pod: self.pvb_info.as_ref().and_then(|transfer| transfer.pod_name.clone()),
             reclaim_policy: self.pv_info.as_ref().and_then(|volume| volume.reclaim_policy.clone()),
         }
     }

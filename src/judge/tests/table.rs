@@ -99,6 +99,9 @@ pub(super) const TABLE: &[Row] = &[
             method: None, no_data: Some("no entry".into()), listed: false, restore_phase: None, mounted: false,
             claim_phase: Some("Pending".into()), waits_for_consumer: true, ..volume()
         }, 100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "every level"),
+    ("the volume of a Job that is held back", |_, f| f.volumes[0] = VolumeFacts {
+            restore_phase: None, mounted: false, claim_phase: Some("Pending".into()), pod_held: Some("job".into()), ..volume()
+        }, 100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "every level"),
     ("a volume restore that failed", |_, f| {
             restore(f).phase = "PartiallyFailed".into();
             restore(f).error_count = 1;
