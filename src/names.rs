@@ -20,6 +20,9 @@ pub const SANDBOX_ROLE: &str = "kymaros-sandbox";
 pub const APP: &str = "kymaros-runner";
 /// The priority class every restored pod is given.
 pub const PRIORITY_CLASS: &str = "kymaros-drill";
+/// What Pod Security says of a pod that wants the host. Its refusal comes before those of our own policies, which let no such pod
+/// in either, whatever level a sandbox has: so it is held on purpose, and no level of `sandbox.podSecurity` would help.
+pub const HOST_ACCESS: [&str; 3] = ["host namespaces (", "hostPath volumes (", "privileged ("];
 /// Prefix of the names of our admission policies, as it appears in the API server's refusals.
 pub const FENCE_PREFIX: &str = "kymaros-fence-";
 /// Stands before the run id in the name of every sandbox; reserved by an admission policy.

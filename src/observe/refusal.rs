@@ -5,7 +5,8 @@
 //! | words | fault | certain | because |
 //! |---|---|---|---|
 //! | a policy of ours | fence | yes | held on purpose |
-//! | `violates PodSecurity` | Pod Security | yes | the level of a sandbox never changes |
+//! | `violates PodSecurity`, of the host's namespaces, paths or privileges | fence | yes | our policies let none in either |
+//! | `violates PodSecurity`, of anything else | Pod Security | yes | the level of a sandbox never changes |
 //! | `exceeded quota`, `failed quota` | sandbox | yes | restored pods keep running, so no room comes back |
 //! | service account not found | backup | yes | what the provider did not restore by now does not come |
 //! | any other refusal by admission, an invalid pod | backup | yes | the same template is refused the same way |
@@ -48,6 +49,9 @@ pub(super) fn read(message: &str) -> Refusal {
         return passing(Fault::Sandbox);
     }
     if has("violates PodSecurity") {
+        if names::HOST_ACCESS.iter().any(|words| has(words)) {
+            return refused(Fault::Fence, &[" is forbidden: "]);
+        }
         return refused(Fault::PodSecurity, &[" is forbidden: "]);
     }
     if has("exceeded quota: ") || has("failed quota: ") {
@@ -95,6 +99,12 @@ mod tests {
             (
                 "Error creating: pods \"agent-\" is forbidden: violates PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)",
                 "violates PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)",
+                Fault::Fence,
+                true,
+            ),
+            (
+                "Error creating: pods \"vpn-\" is forbidden: violates PodSecurity \"baseline:latest\": non-default capabilities (container \"m\" must not include \"NET_ADMIN\" in securityContext.capabilities.add)",
+                "violates PodSecurity \"baseline:latest\": non-default capabilities (container \"m\" must not include \"NET_ADMIN\" in securityContext.capabilities.add)",
                 Fault::PodSecurity,
                 true,
             ),

@@ -285,13 +285,16 @@ impl Warnings {
 /// Whose fault an error is, and the policy that refused, if one of ours did.
 fn cause_of(text: &str) -> (Cause, Option<&str>) {
     let policy = refusing_policy(text);
-    let unanswered = text.contains(VOLUME_FAILED) && NO_ANSWER.iter().any(|words| text.contains(words));
-    let known = RULES
-        .iter()
-        .find(|(words, _)| text.contains(words))
-        .map(|(_, cause)| *cause)
-        .or(unanswered.then_some(Cause::Provider));
+    let unanswered = NO_ANSWER.iter().any(|words| text.contains(words));
+    let rule = RULES.iter().find(|(words, _)| text.contains(words));
+    let known = match rule.map(|(_, cause)| *cause) {
+        Some(Cause::Storage) if unanswered => Some(Cause::Provider),
+        None if unanswered && text.contains(VOLUME_FAILED) => Some(Cause::Provider),
+        other => other,
+    };
+    let wants_host = names::HOST_ACCESS.iter().any(|words| text.contains(words));
     match (known, policy) {
+        (Some(Cause::PodSecurity), None) if wants_host => (Cause::Fence, None),
         (Some(Cause::SandboxLost), _) => (Cause::SandboxLost, policy),
         (_, Some(policy)) => (Cause::Fence, Some(policy)),
         (Some(cause), None) => (cause, None),

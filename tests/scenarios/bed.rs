@@ -10,6 +10,9 @@ use serde_json::Value;
 /// Where the runner is installed.
 pub(crate) const SYSTEM: &str = "kymaros-system";
 
+/// A watch that says nothing for so long is begun anew, for it may have died.
+const SILENCE: Duration = Duration::from_secs(20);
+
 /// A cluster, given by the environment and never found by chance.
 #[derive(Debug)]
 pub(crate) struct Bed {
@@ -102,7 +105,7 @@ impl Bed {
                 }
             });
             let found = loop {
-                match seen.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                match seen.recv_timeout(deadline.saturating_duration_since(Instant::now()).min(SILENCE)) {
                     Ok(line) if over(&line) => break Some(line),
                     Ok(_) => {}
                     Err(_) => break None,

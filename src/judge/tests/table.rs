@@ -29,6 +29,20 @@ fn refuse(facts: &mut Facts, resource: &str, name: &str, message: &str, fault: F
     });
 }
 
+/// The provider ended with an error that names no object.
+fn provider_failed(facts: &mut Facts, fault: Fault) {
+    restore(facts).phase = "PartiallyFailed".into();
+    restore(facts).error_count += 1;
+    restore(facts).errors.push(ProviderProblem {
+        object: None,
+        resource: None,
+        source: None,
+        name: None,
+        message: "no repository".to_owned(),
+        fault,
+    });
+}
+
 /// These dependencies, of which some answer.
 fn dependencies(brief: &mut Brief, facts: &mut Facts, answers: &[bool]) {
     let names = || (0..answers.len()).map(|index| format!("d{index}"));
@@ -59,17 +73,19 @@ pub(super) const TABLE: &[Row] = &[
     ("Failed", |_, f| { restore(f).phase = "Failed".into(); restore(f).failure = Some("out of memory".into()); },
         69, Outcome::Fail, "RestoreIntegrityFailed", [0, 20, 20, 20, 10, 0], "Velero restore ended Failed: out of memory"),
     ("a restore without an end", |_, f| { restore(f).phase = "InProgress".into(); restore(f).terminal = false; },
-        69, Outcome::Fail, "RestoreIntegrityFailed", [0, 20, 20, 20, 10, 0], "did not end; its last phase was InProgress"),
+        69, Outcome::Fail, "RestoreIntegrityFailed", [0, 20, 20, 20, 10, 0], "was not seen to end; its last phase was InProgress"),
     ("nothing known of what came back", |_, f| { restore(f).created_items = None; objects(f).clear(); },
         69, Outcome::Fail, "NotFullyTested", [0, 20, 20, 20, 10, 0], "restoreIntegrity: Velero restore completed, but"),
     ("PartiallyFailed", |_, f| restore(f).phase = "PartiallyFailed".into(),
         69, Outcome::Fail, "RestoreIntegrityFailed", [0, 20, 20, 20, 10, 0], "PartiallyFailed"),
     ("nothing came back", |_, f| restore(f).created_items = Some(0),
         69, Outcome::Fail, "RestoreIntegrityFailed", [0, 20, 20, 20, 10, 0], "it restored nothing"),
-    ("the provider's storage failed", |_, f| {
-            restore(f).phase = "PartiallyFailed".into();
-            restore(f).errors.push(ProviderProblem { object: None, resource: None, source: None, name: None, message: "no repository".into(), fault: Fault::Provider });
-        }, 69, Outcome::Fail, "ProviderUnavailable", [0, 20, 20, 20, 10, 0], "Not judged (ProviderUnavailable): the backup provider or its storage failed: no repository"),
+    ("the provider failed", |_, f| provider_failed(f, Fault::Provider),
+        69, Outcome::Fail, "ProviderUnavailable", [0, 20, 20, 20, 10, 0], "Not judged (ProviderUnavailable): the backup provider failed: no repository"),
+    ("data that could not be read while the storage was away", |_, f| { provider_failed(f, Fault::Storage); restore(f).storage_lost = Some("Unavailable".into()); },
+        69, Outcome::Fail, "ProviderUnavailable", [0, 20, 20, 20, 10, 0], "the backup's storage was away during the restore (Unavailable): no repository"),
+    ("data that could not be read although the storage was there", |_, f| provider_failed(f, Fault::Storage),
+        69, Outcome::Fail, "RestoreIntegrityFailed", [0, 20, 20, 20, 10, 0], "no repository"),
     ("a pod that Pod Security refuses", |_, f| {
             restore(f).phase = "PartiallyFailed".into();
             refuse(f, "pods", "agent", "violates PodSecurity", Fault::PodSecurity);
