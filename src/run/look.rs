@@ -199,7 +199,7 @@ impl Run<'_> {
         let Some(startup) = self.startup.as_mut() else {
             return Ok(None);
         };
-        let both = async { tokio::join!(checks, dependencies) };
+        let both = Box::pin(async { tokio::join!(checks, dependencies) });
         let (checked_after, dependencies) = if settled == Settled::AllReady {
             startup.stable_during(both).await
         } else {
