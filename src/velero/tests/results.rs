@@ -82,11 +82,11 @@ fn errors_are_sorted_by_whose_fault_they_are() {
         ),
         (
             "error to ensure backup repository default-x: backup repository is not ready",
-            Cause::Provider,
+            Cause::Storage,
         ),
         (
             "timed out waiting for all PodVolumeRestores to complete",
-            Cause::Provider,
+            Cause::Storage,
         ),
         ("pod volume restore canceled: x", Cause::Provider),
         // The store is gone, or the data is.
