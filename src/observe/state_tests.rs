@@ -104,7 +104,7 @@ fn nothing_to_run_is_all_ready() {
 }
 
 /// A pod of two containers in these states: `true` is ready, a number has ended with that code.
-fn two_containers(policy: &str, states: [serde_json::Value; 2]) -> super::scene::Object {
+fn two_containers(policy: &str, each: &[serde_json::Value; 2]) -> super::scene::Object {
     let status = |name: &str, state: &serde_json::Value| {
         let doing = match state.as_i64() {
             Some(code) => json!({"terminated": {"exitCode": code}}),
@@ -116,8 +116,8 @@ fn two_containers(policy: &str, states: [serde_json::Value; 2]) -> super::scene:
         "task",
         None,
         json!({"restartPolicy": policy, "containers": [{"name": "a"}, {"name": "b"}]}),
-        json!({"phase": "Running", "conditions": [{"type": "Ready", "status": if states == [json!(true), json!(true)] { "True" } else { "False" }}],
-            "containerStatuses": [status("a", &states[0]), status("b", &states[1])]}),
+        json!({"phase": "Running", "conditions": [{"type": "Ready", "status": if *each == [json!(true), json!(true)] { "True" } else { "False" }}],
+            "containerStatuses": [status("a", &each[0]), status("b", &each[1])]}),
     )
 }
 
@@ -134,13 +134,13 @@ fn a_pod_that_is_done_in_part_is_well() {
         ("Always", [json!(0), json!(true)], false),
     ] {
         let text = format!("{policy} {states:?}");
-        let mut state = state([two_containers(policy, states.clone())]);
+        let mut state = state([two_containers(policy, &states)]);
         let settled = state.settle(at(6)) == Next::Done(Settled::AllReady);
         assert_eq!(settled, well, "{text}");
         // The same for one that was ready before.
-        let mut state = super::test_objects::state([two_containers(policy, [json!(true), json!(true)])]);
+        let mut state = super::test_objects::state([two_containers(policy, &[json!(true), json!(true)])]);
         assert_eq!(state.settle(at(6)), Next::Done(Settled::AllReady), "{text}");
-        see(&mut state, two_containers(policy, states));
+        see(&mut state, two_containers(policy, &states));
         assert_eq!(state.stabilise(at(8)) == Next::Done(false), !well, "{text}");
     }
 }
