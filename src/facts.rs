@@ -355,6 +355,8 @@ pub struct KindFacts {
     pub unlisted: Option<String>,
     /// Names that the provider says it created.
     pub created: BTreeSet<String>,
+    /// Names that the provider says it skipped.
+    pub skipped: BTreeSet<String>,
 }
 
 /// An object in the backup that could not or need not be looked for.

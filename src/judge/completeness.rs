@@ -254,6 +254,10 @@ impl<'k> Seen<'k> {
         if kind.created.contains(name) {
             return Some("created, then vanished".to_owned());
         }
+        if kind.skipped.contains(name) {
+            // Of a token by its name alone: that of a ServiceAccount with "-token-" behind it.
+            return Some("skipped by the provider on purpose".to_owned());
+        }
         Some("never attempted by the provider".to_owned())
     }
 }

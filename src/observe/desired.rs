@@ -146,9 +146,9 @@ pub(super) fn failure(source: &str, sandbox: &str, kind: &str, name: &str, cause
     }
 }
 
-/// Runs, and says that it is ready.
+/// Runs, and says that it is ready, or that it is done with a part of what it is for.
 pub(super) fn is_ready(pod: &PodSeen) -> bool {
-    pod.ready && pod.is_live()
+    (pod.ready || pod.is_ending_well()) && pod.is_live()
 }
 
 /// Is there a pod of this name that nobody is deleting?

@@ -20,13 +20,17 @@ pub(super) fn take_outcomes(kinds: &mut [KindFacts], sandboxes: &[SandboxFacts],
         };
         let mut touched = BTreeSet::new();
         let mut created = BTreeSet::new();
+        let mut skipped = BTreeSet::new();
         for (action, name) in of_kind(outcomes, facts, &sandbox.name) {
             touched.insert(name);
-            if *action == Action::Created {
-                created.insert(name.to_owned());
+            match action {
+                Action::Created => _ = created.insert(name.to_owned()),
+                Action::Skipped => _ = skipped.insert(name.to_owned()),
+                Action::Updated | Action::Failed | Action::Other(_) => {}
             }
         }
         facts.created = created;
+        facts.skipped = skipped;
         if partial {
             let (expected, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut facts.expected)
                 .into_iter()
@@ -159,6 +163,7 @@ mod tests {
         ];
         take_outcomes(&mut kinds, &sandboxes(), &outcomes, false);
         assert_eq!(kinds[0].created, BTreeSet::from(["a".to_owned()]));
+        assert_eq!(kinds[0].skipped, BTreeSet::from(["b".to_owned()]));
         assert_eq!(
             kinds[0].expected,
             ["a", "b", "c"],

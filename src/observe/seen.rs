@@ -142,6 +142,17 @@ impl PodSeen {
         matches!(self.phase.as_str(), "Succeeded" | "Failed")
     }
 
+    /// It is on its way to a good end: of containers that are not started again some have ended well, and the others are
+    /// ready. Kubernetes calls such a pod not ready.
+    pub(super) fn is_ending_well(&self) -> bool {
+        let ended_well =
+            |container: &ContainerSeen| matches!(&container.state, Some(Doing::Ended(end)) if end.code == 0);
+        let mut main = self.containers.iter().filter(|container| container.role == Role::Main);
+        !self.restarts_always
+            && main.clone().any(ended_well)
+            && main.all(|container| container.ready || ended_well(container))
+    }
+
     /// It counts: it is neither ended nor on its way out, and part of the application.
     pub(super) fn is_live(&self) -> bool {
         !self.identity.ours && !self.identity.deleting && !self.is_finished()

@@ -303,7 +303,7 @@ impl StartupState {
             let Some(pod) = scene.pod(name).filter(|pod| pod.identity.uid == *uid) else {
                 continue;
             };
-            let well = pod.ready && pod.restarts <= *restarts;
+            let well = (pod.ready || pod.is_ending_well()) && pod.restarts <= *restarts;
             let ended_well = pod.phase == "Succeeded" && !pod.restarts_always;
             if well || ended_well || pod.identity.deleting {
                 continue;

@@ -103,6 +103,48 @@ fn nothing_to_run_is_all_ready() {
     assert_eq!(state.facts(at(6)).workloads, []);
 }
 
+/// A pod of two containers in these states: `true` is ready, a number has ended with that code.
+fn two_containers(policy: &str, each: &[serde_json::Value; 2]) -> super::scene::Object {
+    let status = |name: &str, state: &serde_json::Value| {
+        let doing = match state.as_i64() {
+            Some(code) => json!({"terminated": {"exitCode": code}}),
+            None => json!({"running": {}}),
+        };
+        json!({"name": name, "image": "", "imageID": "", "ready": *state == json!(true), "restartCount": 0, "state": doing})
+    };
+    pod_of(
+        "task",
+        None,
+        json!({"restartPolicy": policy, "containers": [{"name": "a"}, {"name": "b"}]}),
+        json!({"phase": "Running", "conditions": [{"type": "Ready", "status": if *each == [json!(true), json!(true)] { "True" } else { "False" }}],
+            "containerStatuses": [status("a", &each[0]), status("b", &each[1])]}),
+    )
+}
+
+#[test]
+fn a_pod_that_is_done_in_part_is_well() {
+    for (policy, states, well) in [
+        ("Never", [json!(0), json!(true)], true),
+        ("OnFailure", [json!(0), json!(true)], true),
+        // The last moment before its phase says so.
+        ("Never", [json!(0), json!(0)], true),
+        ("Never", [json!(1), json!(true)], false),
+        ("Never", [json!(0), json!(false)], false),
+        ("Never", [json!(false), json!(true)], false),
+        ("Always", [json!(0), json!(true)], false),
+    ] {
+        let text = format!("{policy} {states:?}");
+        let mut state = state([two_containers(policy, &states)]);
+        let settled = state.settle(at(6)) == Next::Done(Settled::AllReady);
+        assert_eq!(settled, well, "{text}");
+        // The same for one that was ready before.
+        let mut state = super::test_objects::state([two_containers(policy, &[json!(true), json!(true)])]);
+        assert_eq!(state.settle(at(6)), Next::Done(Settled::AllReady), "{text}");
+        see(&mut state, two_containers(policy, &states));
+        assert_eq!(state.stabilise(at(8)) == Next::Done(false), !well, "{text}");
+    }
+}
+
 #[test]
 fn what_counts_without_a_workload() {
     let mut state = state([

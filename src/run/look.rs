@@ -330,7 +330,9 @@ fn problem(problem: &Problem, sandboxes: &[SandboxFacts], expected: &[KindFacts]
         .map(|s| s.source.clone());
     let kind = item
         .and_then(|i| expected.iter().find(|k| k.resource == i.resource))
-        .map(|k| k.kind.clone());
+        .map(|k| k.kind.clone())
+        // Pods are not among the expected objects.
+        .or_else(|| item.filter(|i| i.resource == "pods").map(|_| "Pod".to_owned()));
     let object = item.map(|i| format!("{}/{}", kind.as_ref().unwrap_or(&i.resource), i.name));
     let object = match (&source, sandboxes.len()) {
         (Some(source), 2..) => object.map(|object| format!("{source}/{object}")),

@@ -107,6 +107,11 @@ pub(super) const TABLE: &[Row] = &[
         89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "ConfigMap/web: never attempted by the provider"),
     ("a ConfigMap vanished", |_, f| objects(f)[2].vanished = vec!["web".into()],
         89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "ConfigMap/web: restored, then vanished during the run"),
+    ("a ConfigMap the provider skipped", |_, f| {
+            objects(f)[2].present = Some(vec![]);
+            objects(f)[2].created.clear();
+            objects(f)[2].skipped.insert("web".into());
+        }, 89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "ConfigMap/web: skipped by the provider on purpose"),
     ("another ConfigMap in its place", |_, f| objects(f)[2].present = Some(vec!["web2".into()]),
         89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "ConfigMap/web: created, then vanished"),
     ("a volume without data in the backup", |_, f| { f.volumes[0].no_data = Some("skipped".into()); f.volumes[0].method = None; },
