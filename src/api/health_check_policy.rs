@@ -182,7 +182,8 @@ pub struct HttpGetCheck {
     #[serde(default = "ten_seconds")]
     #[schemars(schema_with = "schema::timeout")]
     pub timeout: Duration,
-    /// How often to try again after a failure, 2s apart. Default 3, at most 100.
+    /// How often to try again after a failure, 2s apart. Default 3, at most 100. While the Services learn of the pods, in the
+    /// first 5s of all checks, a refused connection costs none.
     #[serde(default = "three")]
     #[schemars(range(max = 100))]
     pub retries: u32,
@@ -272,7 +273,8 @@ pub struct TcpSocketCheck {
     #[serde(default = "ten_seconds")]
     #[schemars(schema_with = "schema::timeout")]
     pub timeout: Duration,
-    /// How often to try again after a failure, 2s apart. Default 3, at most 100.
+    /// How often to try again after a failure, 2s apart. Default 3, at most 100. While the Services learn of the pods, in the
+    /// first 5s of all checks, a refused connection costs none.
     #[serde(default = "three")]
     #[schemars(range(max = 100))]
     pub retries: u32,

@@ -29,6 +29,11 @@ use service::Trouble;
 
 /// Between two attempts of a check.
 const PAUSE: Duration = Duration::from_secs(2);
+/// Pods that became ready a moment ago are not yet known to the Services: the nodes learn of them one after the other. So long
+/// after the first check began, nobody being there costs no retry.
+const SERVICES_LEARN: Duration = Duration::from_secs(5);
+/// Between two attempts in that time.
+const SHORT_PAUSE: Duration = Duration::from_millis(500);
 /// Largest compiled regular expression. Nested repetitions grow without bound, and the runner is a small pod.
 const REGEX: usize = 1 << 20;
 
@@ -39,16 +44,19 @@ type Verdict = Result<String, String>;
 pub struct Context<'a> {
     cluster: &'a Cluster,
     sandboxes: &'a [SandboxFacts],
+    /// When the checks began.
+    began: Instant,
     /// What the running check is at, told when its time is up.
     last: Mutex<Option<String>>,
 }
 
 impl<'a> Context<'a> {
-    /// Checks look into these sandboxes.
+    /// Checks look into these sandboxes, from now on.
     pub fn new(cluster: &'a Cluster, sandboxes: &'a [SandboxFacts]) -> Self {
         Self {
             cluster,
             sandboxes,
+            began: Instant::now(),
             last: Mutex::new(None),
         }
     }
@@ -155,6 +163,11 @@ async fn retry(context: &Context<'_>, retries: u32, attempt: impl AsyncFn() -> R
             Err(trouble) => trouble,
         };
         match trouble {
+            Trouble::Passing(message) if nobody_there(&message) && context.began.elapsed() < SERVICES_LEARN => {
+                made -= 1;
+                context.note(Some(message));
+                sleep(SHORT_PAUSE).await;
+            }
             Trouble::Passing(message) if made <= retries => {
                 context.note(Some(message));
                 sleep(PAUSE).await;
@@ -163,6 +176,13 @@ async fn retry(context: &Context<'_>, retries: u32, attempt: impl AsyncFn() -> R
             Trouble::Passing(message) | Trouble::Lasting(message) => return Err(message),
         }
     }
+}
+
+/// Does a Service answer so that knows of no pod?
+fn nobody_there(message: &str) -> bool {
+    [text::REFUSED, service::NO_ENDPOINTS]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 /// Compiles the regular expression of `field`.

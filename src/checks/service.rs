@@ -11,6 +11,9 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::Context;
 use crate::cluster::{Error, Query};
 
+/// What is said of a Service behind which no pod is ready.
+pub(super) const NO_ENDPOINTS: &str = "has no ready endpoints";
+
 /// Which Service an endpoint slice belongs to.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Most addresses one attempt tries: the families of a Service, or some endpoints of a headless one.
@@ -211,7 +214,7 @@ fn ready_endpoints<'a>(name: &str, slices: &'a [EndpointSlice]) -> Result<Vec<Re
         }
     }
     if ready.is_empty() {
-        return Err(Trouble::Passing(format!("Service {name} has no ready endpoints")));
+        return Err(Trouble::Passing(format!("Service {name} {NO_ENDPOINTS}")));
     }
     ready.sort_by_key(|ready| {
         ready

@@ -53,7 +53,11 @@ async fn the_timeout_of_all_checks_fails_the_running_one_and_skips_the_rest() {
         (done[1].status, done[1].message.as_str()),
         (Status::Skip, "Skipped: healthChecks.timeout reached")
     );
-    assert_eq!(fake.asked("endpointslices"), 6, "attempts are 2 s apart");
+    assert_eq!(
+        fake.asked("endpointslices"),
+        13,
+        "attempts are 2 s apart, and in the first 5 s half a second"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,6 +6,8 @@ use std::io;
 
 /// Longest extract of foreign output in a message, in bytes.
 const EXTRACT: usize = 512;
+/// What is said of a port that nobody listens on.
+pub(super) const REFUSED: &str = "connection refused";
 /// Deepest chain of errors that is followed; a longer one would be a loop.
 const CHAIN: usize = 16;
 
@@ -69,7 +71,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<String> {
     }
     let io = error.downcast_ref::<io::Error>()?;
     let words = match io.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused",
+        io::ErrorKind::ConnectionRefused => REFUSED,
         io::ErrorKind::ConnectionReset => "connection reset by the other side",
         io::ErrorKind::ConnectionAborted => "connection aborted",
         io::ErrorKind::BrokenPipe => "connection closed by the other side",
