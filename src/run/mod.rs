@@ -339,9 +339,13 @@ impl Run<'_> {
     /// Waits until no foreign restore is under way and no other drill has its turn on this provider.
     async fn take_turn(&mut self, velero: &Velero, test: &ValidTest) -> Result<(), Stop> {
         self.timeline.begin("queued");
-        restore::wait_for_foreign(velero, test.spec.restore.queue_timeout.0).await?;
+        let limit = test.spec.restore.queue_timeout.0;
+        let began = Instant::now();
+        restore::wait_for_foreign(velero, limit, Duration::ZERO).await?;
+        // Waiting for other drills counts against the run's timeout only.
+        let waited = began.elapsed();
         self.turn = Some(self.admitted.turn(self.cluster, velero.namespace(), TURN_LEASE).await?);
-        restore::wait_for_foreign(velero, test.spec.restore.queue_timeout.0).await?;
+        restore::wait_for_foreign(velero, limit, waited).await?;
         self.timeline.end("queued");
         Ok(())
     }

@@ -43,8 +43,9 @@ pub(super) async fn foreign(velero: &Velero) -> Result<Vec<String>, Stop> {
 }
 
 /// Waits until no foreign restore is under way: a drill is never in the way of a real one.
-pub(super) async fn wait_for_foreign(velero: &Velero, limit: Duration) -> Result<(), Stop> {
-    let deadline = Instant::now() + limit;
+/// `waited` of the `limit` has gone by already.
+pub(super) async fn wait_for_foreign(velero: &Velero, limit: Duration, waited: Duration) -> Result<(), Stop> {
+    let deadline = Instant::now() + limit.saturating_sub(waited);
     let mut watch = velero.watch_restores();
     let mut busy = Vec::new();
     loop {
