@@ -320,7 +320,7 @@ async fn prove(nodes: (Cluster, Log), proof: IsolationProof) -> (Isolation, Resu
     }];
     let mut isolation = Isolation::default();
     let result = Fence::new(&cluster, &runner, &owner, &settings)
-        .prove_isolation(&sandboxes, &mut isolation)
+        .prove_isolation(&sandboxes, &[], &mut isolation)
         .await;
     let watched = match result {
         Ok(watch) => Ok(watch.await),
