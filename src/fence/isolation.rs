@@ -378,12 +378,7 @@ fn settled(waited: Waited<Pod>) -> Option<Pod> {
 }
 
 fn unusable(sandbox: &str, name: &str, progress: &Progress) -> Failure {
-    let why = match progress {
-        Progress::Waiting(Some(why)) => format!("was not started in time ({why})"),
-        Progress::Waiting(None) => "was not started in time".to_owned(),
-        Progress::Running | Progress::Ended(_) => "did not answer in time".to_owned(),
-        Progress::Lost(why) => format!("could not be run ({why})"),
-    };
+    let why = progress.why();
     Failure::Flaw(Flaw::Unusable(format!("the probe pod {name} in {sandbox} {why}")))
 }
 

@@ -110,10 +110,10 @@ impl Fence<'_> {
                     let pods: Objects<Pod> = self.cluster.namespaced(&server.sandbox);
                     let pod = pods.get_opt(NAME_SERVER).await.ok().flatten();
                     let message = format!(
-                        "the name server in {} does not answer the runner at {} ({error}; its pod: {:?}); sandbox.nameRewrite: false does without",
+                        "the name server of {} {}: {error} at {}; sandbox.nameRewrite: false does without",
                         server.sandbox,
-                        server.address,
-                        progress(pod.as_ref())
+                        progress(pod.as_ref()).why(),
+                        server.address
                     );
                     return Err(Stop::new(Reason::SandboxDenied, message));
                 }
