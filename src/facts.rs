@@ -98,6 +98,8 @@ pub struct Facts {
     pub dependencies: Option<Vec<DependencyFact>>,
     /// Names of source namespaces found in restored configuration.
     pub hardcoded_names: Vec<HardcodedFact>,
+    /// Names that restored pods asked for and that are not of the run's namespaces.
+    pub outside_names: Vec<String>,
     /// Phases with their times, in order of their start.
     pub timeline: Vec<TimelineFact>,
     /// From the creation of the Restore to the end of the last check or the last pod's readiness, whichever is later; for a

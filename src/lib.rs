@@ -13,6 +13,7 @@ pub mod cleanup;
 pub mod clock;
 pub mod cluster;
 pub mod digest;
+pub mod dns;
 pub mod facts;
 pub mod fence;
 pub mod judge;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use kymaros_runner::settings::{self, Logging, Mistake, Settings, SweepSettings};
-use kymaros_runner::{logging, probe, run, sweep};
+use kymaros_runner::{dns, logging, probe, run, sweep};
 
 const USAGE: u8 = 64;
 
@@ -13,6 +13,7 @@ kymaros-runner restores a backup into a throw-away sandbox, validates it and wri
   kymaros-runner          one run of the RestoreTest that RESTORE_TEST_NAME names
   kymaros-runner sweep    removes what dead runs have left
   kymaros-runner probe    measures reachability from inside a sandbox; started by a run
+  kymaros-runner dns      serves names inside a sandbox; started by a run
 
 Settings come from the environment; docs/settings.md lists them.";
 
@@ -21,6 +22,10 @@ fn main() -> ExitCode {
     let command = arguments.first().map(String::as_str);
     if command == Some("probe") {
         return block_on(probe::run(&arguments[1..])).unwrap_or(ExitCode::FAILURE);
+    }
+    if command == Some("dns") {
+        logging::start(&Logging::plain());
+        return block_on(dns::run(&arguments[1..])).unwrap_or(ExitCode::FAILURE);
     }
     let environment = settings::environment();
     let logged = Logging::read(&environment);

@@ -31,6 +31,8 @@ pub const SANDBOX_INFIX: &str = "-kymaros-";
 pub const PROVIDER_PREFIX: &str = "kymaros-";
 /// The `ResourceQuota` made in each sandbox.
 pub const QUOTA: &str = "kymaros-quota";
+/// The pod and the Service of a sandbox's name server, and the value of [`label::PROBE`] on the former.
+pub const NAME_SERVER: &str = "kymaros-names";
 /// The ingress class that nobody serves; restored Ingresses get it.
 pub const INERT_INGRESS_CLASS: &str = "kymaros-none";
 /// The Lease in the provider's namespace by which drills take turns.
@@ -50,7 +52,7 @@ pub mod label {
     pub const SOURCE_NAMESPACE: &str = "kymaros.io/source-namespace";
     /// On a report: keep it, whatever `historyLimit` says.
     pub const RETAIN: &str = "kymaros.io/retain";
-    /// On the runner's own short pods in a sandbox: which probe it is.
+    /// On the runner's own pods in a sandbox: which probe it is, or the name server.
     pub const PROBE: &str = "kymaros.io/probe";
     /// On a `ClusterRole`, with the value `true`: its rules become part of what the runner may do in a sandbox.
     pub const AGGREGATE_TO_SANDBOX: &str = "kymaros.io/aggregate-to-sandbox";
@@ -70,6 +72,10 @@ pub mod annotation {
     pub const TTL: &str = "kymaros.io/ttl";
     /// On a sandbox: `true` once its run has ended and left it for debugging, until it expires.
     pub const KEPT: &str = "kymaros.io/kept";
+    /// On a sandbox: address of the name server that admission points its pods at.
+    pub const NAME_SERVER: &str = "kymaros.io/nameserver";
+    /// On a sandbox, beside it: the cluster's domain, for the search path.
+    pub const CLUSTER_DOMAIN: &str = "kymaros.io/cluster-domain";
     /// On a Lease: the run id of its holder.
     pub const RUN: &str = "kymaros.io/run";
     /// On a Lease: when the run began, RFC 3339.

@@ -43,7 +43,6 @@ const RULES: &[(Scope, &str)] = &[
 
 /// Rights that no scenario uses: verb, group, resource (`*` for any), and why they are granted all the same.
 const EXCUSED: &[(&str, &str, &str, &str)] = &[
-    ("patch", "", "namespaces", "only for sandbox.keepFailedFor"),
     (
         "list",
         "coordination.k8s.io",

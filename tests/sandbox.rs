@@ -115,7 +115,7 @@ impl Stage {
         assert_eq!(neutraliser, Neutraliser::Admission);
         eprintln!("sandboxes made after {:?}", begun.elapsed());
         let mut isolation = Isolation::default();
-        let proved = fence.prove_isolation(&self.made, &mut isolation).await;
+        let proved = fence.prove_isolation(&self.made, &[], &mut isolation).await;
         let took = begun.elapsed();
         eprintln!("isolation after {took:?}: {isolation:?} {:?}", proved.as_ref().err());
         let watched = match proved {

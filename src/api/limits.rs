@@ -23,6 +23,8 @@ pub const VOLUMES: usize = 500;
 pub const OTHERS: usize = 200;
 /// Most entries of `hardcodedNames`.
 pub const HARDCODED_NAMES: usize = 200;
+/// Most entries of `outsideNames`.
+pub const OUTSIDE_NAMES: usize = 200;
 /// Most entries of `backup.newerUnusable`.
 pub const NEWER_UNUSABLE: usize = 20;
 /// Most entries of `timeline`.

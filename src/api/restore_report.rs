@@ -55,6 +55,7 @@ fn frozen(field: &str) -> Rule {
     validation = frozen("held"),
     validation = frozen("volumes"),
     validation = frozen("hardcodedNames"),
+    validation = frozen("outsideNames"),
     validation = frozen("regression"),
     validation = frozen("sandboxes"),
     validation = frozen("runner"),
@@ -148,6 +149,11 @@ pub struct RestoreReportStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = limits::HARDCODED_NAMES))]
     pub hardcoded_names: Vec<HardcodedName>,
+    /// Names outside the run's namespaces that restored pods asked for, and were refused: what the application needs beyond
+    /// its backup, found by what it did. Absent without sandbox.nameRewrite, or if there were none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = limits::OUTSIDE_NAMES), inner(length(max = 253)))]
+    pub outside_names: Vec<String>,
     /// What became worse since the last conclusive report of the test. Absent if nothing did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regression: Option<Regression>,

@@ -33,6 +33,11 @@ pub struct Sandbox {
     /// What restored pods may talk to: strict (the default) for pods of their own sandbox, group for pods of all
     /// sandboxes of the run. Nothing else is ever reached, except the cluster's DNS.
     pub network_isolation: NetworkIsolation,
+    /// Do names of the source namespaces' Services, such as db.shop.svc.cluster.local, lead to the copies in the sandboxes?
+    /// With true (the default) a name server in each sandbox sees to it, and refuses all names but those of the run's
+    /// namespaces; what was asked for is in outsideNames of the report. With false restored pods ask the cluster's DNS, and
+    /// such names lead to production, which network policies keep out of reach. Needs Kubernetes 1.36; before, it is false.
+    pub name_rewrite: bool,
     /// Where the cluster's DNS is, for clusters that do not run it as kube-dns in kube-system.
     pub dns: Dns,
     /// With required (the default) nothing is restored unless a probe has shown that the cluster enforces network
@@ -52,6 +57,7 @@ impl Default for Sandbox {
             keep_failed_for: Duration::ZERO,
             resource_quota: ResourceQuota::default(),
             network_isolation: NetworkIsolation::Strict,
+            name_rewrite: true,
             dns: Dns::default(),
             isolation_proof: IsolationProof::Required,
             pod_security: PodSecurity::Baseline,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::names::{MANAGED_BY, PROVIDER_PREFIX, SANDBOX_INFIX, label};
 
+pub mod names;
 pub mod network;
 pub mod probe;
 pub mod restore;

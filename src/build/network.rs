@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Owner, sandbox::inside};
 use crate::api::{Dns, NetworkIsolation, Sandbox};
-use crate::names::{APP, MANAGED_BY, label};
+use crate::names::{APP, MANAGED_BY, NAME_SERVER, label};
 
 /// Set by the API server on every namespace, and by nobody else.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -22,8 +22,15 @@ const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 const INGRESS: &str = "Ingress";
 const EGRESS: &str = "Egress";
 
-/// All policies of one sandbox.
-pub fn policies(sandbox: &str, owner: &Owner, settings: &Sandbox, runner_namespace: &str) -> Vec<NetworkPolicy> {
+/// All policies of one sandbox. With a name server of its own (`served`) that one alone may ask the cluster's DNS: a pod that
+/// asks it past the name server would be led to production.
+pub fn policies(
+    sandbox: &str,
+    owner: &Owner,
+    settings: &Sandbox,
+    served: bool,
+    runner_namespace: &str,
+) -> Vec<NetworkPolicy> {
     let neighbours = vec![neighbours(settings.network_isolation, owner)];
     let runner = vec![NetworkPolicyPeer {
         namespace_selector: Some(labels([(NAMESPACE_NAME, runner_namespace)])),
@@ -50,6 +57,7 @@ pub fn policies(sandbox: &str, owner: &Owner, settings: &Sandbox, runner_namespa
         (
             "kymaros-dns",
             NetworkPolicySpec {
+                pod_selector: served.then(|| labels([(label::PROBE, NAME_SERVER)])),
                 policy_types: Some(types(&[EGRESS])),
                 egress: Some(vec![to(dns_peers(&settings.dns), Some(dns_ports(&settings.dns)))]),
                 ..NetworkPolicySpec::default()
@@ -68,8 +76,8 @@ pub fn policies(sandbox: &str, owner: &Owner, settings: &Sandbox, runner_namespa
     .map(|(name, spec)| NetworkPolicy {
         metadata: inside(sandbox, name, owner),
         spec: Some(NetworkPolicySpec {
-            // Every pod of the sandbox.
-            pod_selector: Some(LabelSelector::default()),
+            // Every pod of the sandbox, if none was named.
+            pod_selector: Some(spec.pod_selector.unwrap_or_default()),
             ..spec
         }),
     })
@@ -154,7 +162,7 @@ mod tests {
             test_uid: "u-1".to_owned(),
             run_id: "abc123".to_owned(),
         };
-        policies("shop-kymaros-abc123", &owner, settings, "kymaros-system")
+        policies("shop-kymaros-abc123", &owner, settings, false, "kymaros-system")
             .iter()
             .map(|policy| serde_json::to_value(policy).unwrap())
             .collect()
@@ -243,6 +251,23 @@ mod tests {
         let rule = &named(&cached, "kymaros-dns")["egress"][0];
         assert_eq!(rule["to"][1], json!({"ipBlock": {"cidr": "169.254.20.10/32"}}));
         assert_eq!(rule["ports"].as_array().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn beside_a_name_server_nobody_asks_the_clusters_dns() {
+        let owner = Owner::default();
+        let served = policies("sb", &owner, &Sandbox::default(), true, "kymaros-system");
+        let of_one: Vec<Value> = served
+            .iter()
+            .map(|policy| serde_json::to_value(policy).unwrap())
+            .filter(|policy| policy["spec"]["podSelector"] != json!({}))
+            .collect();
+        let [dns] = &of_one[..] else { panic!("{of_one:?}") };
+        assert_eq!(dns["metadata"]["name"], "kymaros-dns");
+        assert_eq!(
+            dns["spec"]["podSelector"],
+            json!({"matchLabels": {"kymaros.io/probe": "kymaros-names"}})
+        );
     }
 
     #[test]

@@ -157,8 +157,26 @@ impl ProbeHost {
         })
     }
 
-    /// The pod that runs `probe` in `namespace`. Restricted in every respect: no token, no capability, no volume.
+    /// The pod that runs `probe` in `namespace`.
     pub fn pod(&self, namespace: &str, name: &str, owner: &Owner, probe: &Probe) -> Pod {
+        let mut pod = self.restricted(namespace, name, owner, SUBCOMMAND, probe.to_args());
+        if let Some(spec) = &mut pod.spec {
+            spec.restart_policy = Some("Never".to_owned());
+            spec.active_deadline_seconds = Some(POD_DEADLINE_SECONDS);
+        }
+        pod
+    }
+
+    /// A pod of the runner's own image in `namespace`, labelled with its own name. Restricted in every respect: no token, no
+    /// capability, no volume.
+    pub(super) fn restricted(
+        &self,
+        namespace: &str,
+        name: &str,
+        owner: &Owner,
+        container: &str,
+        args: Vec<String>,
+    ) -> Pod {
         let mut labels = owner.labels();
         labels.insert(label::PROBE.to_owned(), name.to_owned());
         Pod {
@@ -169,9 +187,7 @@ impl ProbeHost {
                 ..ObjectMeta::default()
             },
             spec: Some(PodSpec {
-                containers: vec![self.container(probe)],
-                restart_policy: Some("Never".to_owned()),
-                active_deadline_seconds: Some(POD_DEADLINE_SECONDS),
+                containers: vec![self.container(container, args)],
                 termination_grace_period_seconds: Some(0),
                 automount_service_account_token: Some(false),
                 enable_service_links: Some(false),
@@ -192,13 +208,13 @@ impl ProbeHost {
         }
     }
 
-    fn container(&self, probe: &Probe) -> Container {
+    fn container(&self, name: &str, args: Vec<String>) -> Container {
         let quantity = |name: &str, value: &str| (name.to_owned(), Quantity(value.to_owned()));
         Container {
-            name: SUBCOMMAND.to_owned(),
+            name: name.to_owned(),
             image: Some(self.image.clone()),
             image_pull_policy: self.pull_policy.clone(),
-            args: Some(probe.to_args()),
+            args: Some(args),
             resources: Some(ResourceRequirements {
                 // Nothing, so that a quota which just holds the application holds it beside a probe as well. Left out they
                 // would be the LimitRange's.
@@ -309,6 +325,10 @@ mod tests {
         assert!(!labels.contains_key(label::APP_NAME), "it must not pass for the runner");
         let spec = pod.spec.unwrap();
         assert_eq!(spec.automount_service_account_token, Some(false));
+        assert_eq!(
+            (spec.restart_policy.as_deref(), spec.active_deadline_seconds),
+            (Some("Never"), Some(120))
+        );
         assert!(spec.node_name.is_none() && spec.volumes.is_none() && spec.init_containers.is_none());
         let pod_context = spec.security_context.unwrap();
         assert_eq!(pod_context.run_as_non_root, Some(true));

@@ -17,12 +17,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::verdict::{Flaw, Inside, Outside, Progress, progress};
-use super::{Fence, create_when_granted, stop};
+use super::{Fence, NameServer, create_when_granted, stop};
 use crate::api::IsolationProof;
 use crate::build::network;
 use crate::build::probe::{Dial, Outcome, PEER_PORT, Probe, pod_ip};
 use crate::cluster::{Cluster, Error, Objects, Waited};
 use crate::facts::{Isolation, Reason, SandboxFacts, Stop};
+use crate::names::NAME_SERVER;
 
 /// How long the outside must be out of reach before the restore.
 const QUIET: Duration = Duration::from_secs(1);
@@ -31,7 +32,7 @@ const WATCHED: Duration = Duration::from_secs(5);
 /// How long a probe tries what it should reach. A new pod's network takes a moment.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a probe pod may take to start: its image may have to be pulled.
-const START_LIMIT: Duration = Duration::from_mins(1);
+pub(super) const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// The peer, the pod before the policies, the one after, and the one that watches on.
 const PEER: &str = "kymaros-probe-peer";
@@ -74,15 +75,17 @@ struct Site<'a> {
     fence: &'a Fence<'a>,
     cluster: &'a Cluster,
     sandboxes: &'a [SandboxFacts],
+    names: &'a [NameServer],
 }
 
 /// Proves isolation in all sandboxes at once and leaves them with their network policies.
-pub(super) async fn prove(fence: &Fence<'_>, sandboxes: &[SandboxFacts]) -> Proof {
+pub(super) async fn prove(fence: &Fence<'_>, sandboxes: &[SandboxFacts], names: &[NameServer]) -> Proof {
     let begun = Instant::now();
     let site = Site {
         fence,
         cluster: fence.cluster,
         sandboxes,
+        names,
     };
     let mut policed = false;
     let result = Box::pin(attempt(&site, &mut policed)).await;
@@ -118,6 +121,11 @@ pub(super) async fn prove(fence: &Fence<'_>, sandboxes: &[SandboxFacts]) -> Proo
             };
             Proof { isolation, end }
         }
+        // With or without proof: the sandbox's pods are pointed at it.
+        Err(Failure::Names(stop)) => Proof {
+            isolation: Isolation::NotTested(stop.message.clone()),
+            end: Err(stop),
+        },
         Err(Failure::Flaw(flaw)) => {
             let (isolation, stop) = weigh(flaw, required);
             tracing::warn!(?isolation, required, "isolation was not proved");
@@ -149,6 +157,8 @@ enum Failure {
     Flaw(Flaw),
     /// The API server did, or did not.
     Api(Error),
+    /// A name server does not answer.
+    Names(Stop),
 }
 
 impl From<Error> for Failure {
@@ -176,17 +186,16 @@ async fn attempt(site: &Site<'_>, policed: &mut bool) -> Result<Outside, Failure
         .sandboxes
         .iter()
         .map(|sandbox| open_half(site, &sandbox.name, &outside));
-    let peers = join_all(open)
-        .await
-        .into_iter()
-        .collect::<Result<Vec<IpAddr>, Failure>>()?;
+    let (peers, served) = tokio::join!(join_all(open), site.fence.names_served(site.names));
+    served.map_err(Failure::Names)?;
+    let peers = peers.into_iter().collect::<Result<Vec<IpAddr>, Failure>>()?;
     make_policies(site).await?;
     *policed = true;
     let shut = site
         .sandboxes
         .iter()
         .zip(peers)
-        .map(|(sandbox, peer)| shut_half(site, &sandbox.name, &outside, peer));
+        .map(|(sandbox, peer)| shut_half(site, sandbox, &outside, peer));
     worst(join_all(shut).await)?;
     Ok(outside)
 }
@@ -206,7 +215,7 @@ fn worst(results: Vec<Result<(), Failure>>) -> Result<(), Failure> {
     let mut failures: Vec<Failure> = results.into_iter().filter_map(Result::err).collect();
     failures.sort_by_key(|failure| match failure {
         Failure::Flaw(Flaw::Breach(_)) => 0,
-        Failure::Api(_) => 1,
+        Failure::Api(_) | Failure::Names(_) => 1,
         Failure::Flaw(Flaw::Unusable(_)) => 2,
         Failure::Flaw(Flaw::Untested(_)) => 3,
     });
@@ -252,6 +261,7 @@ async fn make_policies(site: &Site<'_>) -> Result<(), Error> {
             &sandbox.name,
             site.fence.owner,
             site.fence.settings,
+            !site.names.is_empty(),
             &site.fence.runner.namespace,
         );
         policies.into_iter().map(move |policy| (sandbox.name.as_str(), policy))
@@ -285,10 +295,24 @@ async fn open_half(site: &Site<'_>, sandbox: &str, outside: &Outside) -> Result<
 }
 
 /// With policies: the outside is not reached, DNS and the peer are. The pod that watches on starts at the same time.
-async fn shut_half(site: &Site<'_>, sandbox: &str, outside: &Outside, peer: IpAddr) -> Result<(), Failure> {
+async fn shut_half(
+    site: &Site<'_>,
+    SandboxFacts {
+        source, name: sandbox, ..
+    }: &SandboxFacts,
+    outside: &Outside,
+    peer: IpAddr,
+) -> Result<(), Failure> {
+    // With a name server the cluster's DNS is out of reach, and the source's name of a Service of the sandbox has to lead to
+    // it. The name server's own is there already.
+    let service = if site.names.is_empty() {
+        "kubernetes.default".to_owned()
+    } else {
+        format!("{NAME_SERVER}.{source}")
+    };
     let inside = Inside {
         peer: SocketAddr::new(peer, PEER_PORT),
-        name: format!("kubernetes.default.svc.{}", site.fence.settings.dns.domain),
+        name: format!("{service}.svc.{}", site.fence.settings.dns.domain),
     };
     let shut = Dial {
         forbidden: outside.targets(),
@@ -354,12 +378,7 @@ fn settled(waited: Waited<Pod>) -> Option<Pod> {
 }
 
 fn unusable(sandbox: &str, name: &str, progress: &Progress) -> Failure {
-    let why = match progress {
-        Progress::Waiting(Some(why)) => format!("was not started in time ({why})"),
-        Progress::Waiting(None) => "was not started in time".to_owned(),
-        Progress::Running | Progress::Ended(_) => "did not answer in time".to_owned(),
-        Progress::Lost(why) => format!("could not be run ({why})"),
-    };
+    let why = progress.why();
     Failure::Flaw(Flaw::Unusable(format!("the probe pod {name} in {sandbox} {why}")))
 }
 
@@ -410,6 +429,7 @@ fn watch_on(site: &Site<'_>, outside: Outside) -> IsolationWatch {
             Err(Failure::Api(error)) => {
                 Isolation::NotTested(format!("isolation was not watched beside the restore: {error}"))
             }
+            Err(Failure::Names(stop)) => Isolation::NotTested(stop.message),
         }
     });
     IsolationWatch {

@@ -4,6 +4,7 @@
 //! Nothing here adopts what exists already, and every refusal ends the run with what the cluster said.
 
 mod isolation;
+mod name_server;
 mod verdict;
 
 use std::fmt;
@@ -29,6 +30,7 @@ use crate::names::{FENCE_PREFIX, SERVICE_ACCOUNT, label};
 use crate::settings;
 
 pub use isolation::IsolationWatch;
+pub use name_server::{NameServer, outside_names};
 
 /// A right that was just granted is in force within moments.
 const GRANT_LIMIT: Duration = Duration::from_secs(5);
@@ -263,14 +265,15 @@ impl<'a> Fence<'a> {
     }
 
     /// Proves that the sandboxes are isolated, in all of them at once, and leaves them with their network policies. They have
-    /// to be empty and without policies. `isolation` receives what was shown, also where it stops the run. What is returned
-    /// goes on beside the restore.
+    /// to be without policies and empty but for their name servers, `names`, if they have any; these answer by the end.
+    /// `isolation` receives what was shown, also where it stops the run. What is returned goes on beside the restore.
     pub async fn prove_isolation(
         &self,
         sandboxes: &[SandboxFacts],
+        names: &[NameServer],
         isolation: &mut Isolation,
     ) -> Result<IsolationWatch, Stop> {
-        let proof = isolation::prove(self, sandboxes).await;
+        let proof = isolation::prove(self, sandboxes, names).await;
         *isolation = proof.isolation;
         proof.end
     }

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Fence, Neutraliser, Problem, Runner, passes_soon, self_test};
+use super::{Fence, NameServer, Neutraliser, Problem, Runner, passes_soon, self_test};
 use crate::api::{IsolationProof, Sandbox};
 use crate::build::Owner;
 use crate::build::probe::{Dial, Outcome, Probe, ProbeHost};
@@ -307,6 +307,14 @@ fn is_inside(target: &str) -> bool {
 }
 
 async fn prove(nodes: (Cluster, Log), proof: IsolationProof) -> (Isolation, Result<Isolation, Stop>, Vec<String>) {
+    prove_beside(nodes, proof, &[]).await
+}
+
+async fn prove_beside(
+    nodes: (Cluster, Log),
+    proof: IsolationProof,
+    names: &[NameServer],
+) -> (Isolation, Result<Isolation, Stop>, Vec<String>) {
     let (cluster, log) = nodes;
     let (runner, owner) = (runner(), owner());
     let settings = Sandbox {
@@ -320,7 +328,7 @@ async fn prove(nodes: (Cluster, Log), proof: IsolationProof) -> (Isolation, Resu
     }];
     let mut isolation = Isolation::default();
     let result = Fence::new(&cluster, &runner, &owner, &settings)
-        .prove_isolation(&sandboxes, &mut isolation)
+        .prove_isolation(&sandboxes, names, &mut isolation)
         .await;
     let watched = match result {
         Ok(watch) => Ok(watch.await),
@@ -433,4 +441,29 @@ async fn a_probe_that_cannot_run_is_the_sandboxs_fault() {
         writes.iter().filter(|write| *write == "POST networkpolicies").count(),
         4
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_restored_beside_a_name_server_that_does_not_answer() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let server = NameServer {
+        sandbox: SANDBOX.to_owned(),
+        address: closed,
+    };
+    // Its pods would find no name at all, whether isolation has to be proved or not.
+    for proof in [IsolationProof::Required, IsolationProof::Report] {
+        let enforced = nodes(|policed, target| !policed || is_inside(target));
+        let (isolation, watched, writes) = prove_beside(enforced, proof, std::slice::from_ref(&server)).await;
+        assert!(matches!(isolation, Isolation::NotTested(_)));
+        let stop = watched.unwrap_err();
+        assert!(
+            stop.reason == Reason::SandboxDenied && stop.message.contains("the name server of"),
+            "{stop:?}"
+        );
+        let policies = writes.iter().filter(|write| *write == "POST networkpolicies").count();
+        assert_eq!(policies, 4, "policies in any case");
+    }
 }

@@ -114,6 +114,18 @@ pub(super) enum Progress {
     Lost(String),
 }
 
+impl Progress {
+    /// Why the pod has not done its work, as the end of a sentence about it.
+    pub(super) fn why(&self) -> String {
+        match self {
+            Self::Waiting(Some(why)) => format!("was not started in time ({why})"),
+            Self::Waiting(None) => "was not started in time".to_owned(),
+            Self::Running | Self::Ended(_) => "did not answer in time".to_owned(),
+            Self::Lost(why) => format!("could not be run ({why})"),
+        }
+    }
+}
+
 /// Reasons for waiting that time does not cure.
 const HOPELESS: [&str; 5] = [
     "CreateContainerConfigError",

@@ -8,6 +8,7 @@ pub mod completeness;
 pub mod cross_namespace_deps;
 pub mod internal_health;
 pub mod level;
+mod outside;
 pub mod pod_startup;
 pub mod record;
 pub mod restore_integrity;
@@ -263,6 +264,7 @@ fn message(brief: &Brief, facts: &Facts, verdict: &Verdict) -> String {
         }
         _ => {}
     }
+    parts.extend(outside::hint(facts, verdict));
     let held = held_custom_kinds(facts);
     if !held.is_empty() {
         parts.push(format!(

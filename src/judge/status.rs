@@ -9,9 +9,9 @@ use crate::api::{
     ValidationLevels, VolumeResult, conditions,
 };
 use crate::facts::{Brief, Facts, Isolation, Status};
-use crate::judge::Verdict;
 use crate::judge::completeness::{Completeness, VolumeState, counts};
 use crate::judge::level::{Level, name_in, seconds};
+use crate::judge::{Verdict, outside};
 use crate::names::condition;
 
 /// A fall of the score by more than this is a regression.
@@ -60,6 +60,10 @@ pub fn status(
         held: held(facts),
         volumes: volumes(brief, &verdict.completeness),
         hardcoded_names: hardcoded_names(facts),
+        outside_names: outside::names(facts)
+            .take(api::limits::OUTSIDE_NAMES)
+            .map(|name| cut(name, 253))
+            .collect(),
         regression: regression(facts, verdict),
         sandboxes: facts.sandboxes.iter().map(|s| s.name.clone()).collect(),
         runner: Some(runner),
@@ -95,6 +99,8 @@ fn fit(status: &mut RestoreReportStatus) {
             list.push(format!("and {gone} more"));
         } else if !status.hardcoded_names.is_empty() {
             status.hardcoded_names.clear();
+        } else if !status.outside_names.is_empty() {
+            status.outside_names.clear();
         } else if let Some(check) = status
             .checks
             .iter_mut()

@@ -29,15 +29,18 @@ pub async fn run(args: &[String]) -> ExitCode {
             Err(error) => end(&format!("cannot listen on port {port}: {error}"), ExitCode::FAILURE),
         },
         Ok(Probe::Dial(dial)) => {
-            let nameservers =
-                std::fs::read_to_string(RESOLV_CONF).map_or_else(|_| Vec::new(), |text| dns::nameservers(&text));
-            let outcome = dial::measure(&dial, &nameservers).await;
+            let outcome = dial::measure(&dial, &nameservers()).await;
             match serde_json::to_string(&outcome) {
                 Ok(json) => end(&json, ExitCode::SUCCESS),
                 Err(error) => end(&error.to_string(), ExitCode::FAILURE),
             }
         }
     }
+}
+
+/// The name servers of this pod.
+pub(crate) fn nameservers() -> Vec<SocketAddr> {
+    std::fs::read_to_string(RESOLV_CONF).map_or_else(|_| Vec::new(), |text| dns::nameservers(&text))
 }
 
 /// An answer that cannot be written is no answer, so then the probe has failed.

@@ -10,6 +10,7 @@ use super::{Restored, Run};
 use crate::checks;
 use crate::cluster::{DownloadError, Downloads, Velero};
 use crate::facts::{Fault, KindFacts, ObjectFacts, ProviderProblem, Reason, RestoreFacts, SandboxFacts, Stop};
+use crate::fence;
 use crate::judge::level::first_few;
 use crate::observe::{self, BarePod, ProviderVolumes, Settled, Startup, StartupOptions};
 use crate::plan::{self, ValidTest};
@@ -90,6 +91,9 @@ impl Run<'_> {
         self.facts.hardcoded_names = observe::hardcoded_names(self.cluster, &self.facts.sandboxes, &kinds.kinds)
             .await
             .map_err(super::api)?;
+        let (names, problem) = fence::outside_names(&self.names).await;
+        self.facts.outside_names = names;
+        self.facts.notes.extend(problem);
         Ok(())
     }
 

@@ -24,7 +24,7 @@ use crate::build::sandbox::End;
 use crate::clock::{self, Anchor};
 use crate::cluster::{Cluster, Discovery, Velero};
 use crate::facts::{Brief, Digests, Facts, Isolation, Reason, RestoreFacts, Stop};
-use crate::fence::{self, IsolationWatch, Runner};
+use crate::fence::{self, IsolationWatch, NameServer, Runner};
 use crate::lease::{Annotations, Held};
 use crate::names::{TURN_LEASE, annotation};
 use crate::observe::Startup;
@@ -90,6 +90,7 @@ async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Ex
         announced: Vec::new(),
         turn: None,
         image: None,
+        names: Vec::new(),
     };
     tracing::info!(run = run.facts.run_id, timeout = %admitted.test.spec.timeout, "admitted");
 
@@ -130,6 +131,8 @@ struct Run<'a> {
     turn: Option<Held>,
     /// The runner's own image.
     image: Option<String>,
+    /// The name servers of the sandboxes, if names are rewritten.
+    names: Vec<NameServer>,
 }
 
 /// What stands before the first restored byte.
@@ -232,8 +235,17 @@ impl Run<'_> {
                 Neutraliser::Modifiers
             }
         };
+        self.names = match neutraliser {
+            _ if !test.spec.sandbox.name_rewrite => Vec::new(),
+            Neutraliser::Admission => fence.serve_names(&self.facts.sandboxes).await?,
+            Neutraliser::Modifiers => {
+                let note = "names of the source's Services were not rewritten, which needs Kubernetes 1.36";
+                self.facts.notes.push(note.to_owned());
+                Vec::new()
+            }
+        };
         let watching = fence
-            .prove_isolation(&self.facts.sandboxes, &mut self.facts.isolation)
+            .prove_isolation(&self.facts.sandboxes, &self.names, &mut self.facts.isolation)
             .await?;
         // While the sandboxes were made, somebody may have begun to restore for real.
         let others = restore::foreign(velero).await?;

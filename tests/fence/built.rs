@@ -1,6 +1,7 @@
 //! What the program itself builds for a sandbox passes its own fence.
 
 use kymaros_runner::api::Sandbox;
+use kymaros_runner::build::names::{self, Rewrites};
 use kymaros_runner::build::probe::{Dial, Probe, ProbeHost};
 use kymaros_runner::build::sandbox::{self, End};
 use kymaros_runner::build::{Owner, network};
@@ -8,7 +9,7 @@ use kymaros_runner::names::{RUNNER_NAMESPACE, SERVICE_ACCOUNT};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::support::cases::{Case, Expect, Outcome, Verb, failures, send};
+use crate::support::cases::{Case, Expect, Outcome, Verb, failures, send, with};
 use crate::support::scene::Scene;
 
 fn accepted(about: &'static str, object: impl Serialize) -> Case {
@@ -55,6 +56,10 @@ async fn what_the_program_builds_is_accepted() {
         at_least: std::time::Duration::from_secs(1),
         at_most: std::time::Duration::from_secs(5),
     });
+    let rewrites = Rewrites {
+        domain: "cluster.local".to_owned(),
+        pairs: vec![("fence".to_owned(), scene.sandbox.clone())],
+    };
     let mut cases = vec![
         accepted("a namespace", sandbox::namespace("new", &name, &owner, &strict, &end)),
         accepted(
@@ -74,14 +79,26 @@ async fn what_the_program_builds_is_accepted() {
             "a probe that listens",
             host.pod(&scene.sandbox, "serve", &owner, &Probe::Serve { port: 8080 }),
         ),
+        accepted("the name server", names::pod(&host, &scene.sandbox, &owner, &rewrites)),
+        accepted("the name server's Service", names::service(&scene.sandbox, &owner)),
+        Case {
+            verb: Verb::Patch,
+            object: with(
+                &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": scene.sandbox}}),
+                names::pointed_at("fd00::7", "cluster.local"),
+            ),
+            ..accepted("the name server's address", ())
+        },
         accepted("a probe that dials", host.pod(&scene.sandbox, "dial", &owner, &dial)),
     ];
     for (about, settings) in [
         ("the network of a strict sandbox", &strict),
         ("the network of a group", &group),
     ] {
-        for policy in network::policies(&scene.sandbox, &owner, settings, RUNNER_NAMESPACE) {
-            cases.push(accepted(about, policy));
+        for served in [false, true] {
+            for policy in network::policies(&scene.sandbox, &owner, settings, served, RUNNER_NAMESPACE) {
+                cases.push(accepted(about, policy));
+            }
         }
     }
     let mut failed = failures(&scene.runner, &cases).await;

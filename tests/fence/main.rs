@@ -12,6 +12,7 @@ mod support;
 
 mod built;
 mod everybody;
+mod names;
 mod neutralised;
 mod pods;
 mod provider_side;

@@ -9,14 +9,14 @@ use crate::support::cases::{Expect, Outcome, Verb, case, failures, make, send, w
 use crate::support::scene::Scene;
 
 /// An object that is written, and what has to stand in what is stored: JSON pointers, null for "not there".
-struct Change {
-    about: &'static str,
-    verb: Verb,
-    object: Value,
-    stored: Value,
+pub(crate) struct Change {
+    pub(crate) about: &'static str,
+    pub(crate) verb: Verb,
+    pub(crate) object: Value,
+    pub(crate) stored: Value,
 }
 
-async fn differences(scene: &Scene, changes: &[Change]) -> Vec<String> {
+pub(crate) async fn differences(scene: &Scene, changes: &[Change]) -> Vec<String> {
     let mut found = Vec::new();
     for change in changes {
         match send(&scene.provider, change.verb, &change.object).await {

@@ -43,6 +43,10 @@ async fn pods_secrets_and_commands() {
     let pod = probe(own);
     let refused = |piece| Expect::Refused("pods", piece);
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "asked", "namespace": own}});
+    let labelled = |args: &[&str], label: &str| {
+        let pod = probe_with(own, json!({ "args": args }));
+        with(&pod, json!({"metadata": {"labels": {"kymaros.io/probe": label}}}))
+    };
     let context = |change: Value| probe_with(own, json!({"securityContext": change}));
     let cases = [
         case("a probe", Verb::Create, pod.clone(), Expect::Accepted),
@@ -51,6 +55,24 @@ async fn pods_secrets_and_commands() {
             Verb::Create,
             with(&pod, json!({"metadata": {"labels": null}})),
             refused("labelled kymaros.io/probe"),
+        ),
+        case(
+            "a name server",
+            Verb::Create,
+            labelled(&["dns", "--domain=x"], "kymaros-names"),
+            Expect::Accepted,
+        ),
+        case(
+            "a name server under another name",
+            Verb::Create,
+            labelled(&["dns", "--domain=x"], "isolation"),
+            refused("runs the probe and nothing else"),
+        ),
+        case(
+            "a probe that may ask the cluster's DNS",
+            Verb::Create,
+            labelled(&["probe", "listen"], "kymaros-names"),
+            refused("runs the probe and nothing else"),
         ),
         case(
             "a probe with a Secret mounted",

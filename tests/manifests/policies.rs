@@ -44,7 +44,7 @@ fn every_policy_is_bound_and_refuses_in_words() {
             );
         }
     }
-    assert_eq!(policies, 30);
+    assert_eq!(policies, 32);
     let bindings = of_kind(&base, "ValidatingAdmissionPolicyBinding").len()
         + of_kind(&base, "MutatingAdmissionPolicyBinding").len();
     assert_eq!(bindings, policies, "a binding without a policy");
@@ -73,13 +73,28 @@ fn the_program_and_the_manifests_use_the_same_names() {
         assert!(policy.contains(names::INERT_INGRESS_CLASS));
     }
     let probes = all("ValidatingAdmissionPolicy", "pods");
-    assert!(probes.contains(label::PROBE));
+    for name in [label::PROBE, names::NAME_SERVER, "'dns'", "'probe'"] {
+        assert!(probes.contains(name), "{name}");
+    }
+    let pointing = all("MutatingAdmissionPolicy", "neutralise-names");
+    for name in [
+        label::PROBE,
+        names::NAME_SERVER,
+        annotation::NAME_SERVER,
+        annotation::CLUSTER_DOMAIN,
+    ] {
+        assert!(pointing.contains(name), "{name}");
+    }
+    let services = all("ValidatingAdmissionPolicy", "services");
+    assert!(services.contains(&format!("{{'{}': '{}'}}", label::PROBE, names::NAME_SERVER)));
     let namespaces = all("ValidatingAdmissionPolicy", "namespaces");
     for name in [
         label::MANAGED_BY,
         label::RUN,
         label::POD_SECURITY,
         annotation::EXPIRES_AT,
+        annotation::NAME_SERVER,
+        annotation::CLUSTER_DOMAIN,
     ] {
         assert!(namespaces.contains(name), "{name}");
     }
