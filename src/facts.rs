@@ -208,6 +208,7 @@ impl fmt::Display for Reason {
 
 /// The backup a run restores from.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct BackupFacts {
     /// Its name as the provider records it.
     pub name: String,
@@ -261,6 +262,7 @@ pub enum Isolation {
 
 /// What the provider says of its restore.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct RestoreFacts {
     /// Name of the Restore.
     pub name: String,
@@ -325,6 +327,7 @@ pub enum Fault {
 
 /// Expected and present objects of all source namespaces.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct ObjectFacts {
     /// One entry per source namespace and kind.
     pub kinds: Vec<KindFacts>,
@@ -332,6 +335,7 @@ pub struct ObjectFacts {
 
 /// The objects of one kind in one source namespace.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct KindFacts {
     /// The source namespace.
     pub source: String,
@@ -381,6 +385,7 @@ pub struct HeldFact {
 
 /// A claim of the backup.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct VolumeFacts {
     /// The source namespace.
     pub source: String,
@@ -415,6 +420,7 @@ pub struct VolumeFacts {
 
 /// Workloads and pods.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct PodFacts {
     /// Every workload that should run, with its counts at the end.
     pub workloads: Vec<WorkloadFacts>,
@@ -434,6 +440,7 @@ pub struct PodFacts {
 
 /// One workload.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct WorkloadFacts {
     /// The source namespace.
     pub source: String,
@@ -520,6 +527,7 @@ pub struct TimelineFact {
 
 /// SHA-256 of what a report rests on, in hexadecimal digits.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct Digests {
     /// Of the test's spec, as it is stored.
     pub test: Option<String>,
@@ -531,6 +539,7 @@ pub struct Digests {
 
 /// What regression is measured against.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
 pub struct PreviousReport {
     /// Name of the report.
     pub name: String,
