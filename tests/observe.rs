@@ -178,6 +178,13 @@ async fn every_broken_pod_is_explained() {
     refused.apply(&[
         workload("Deployment", "no-room", Some(2), json!({})),
         workload("DaemonSet", "host", None, json!({"hostNetwork": true})),
+        workload(
+            "Deployment",
+            "vpn",
+            Some(1),
+            json!({"containers": [{"name": "main", "image": "registry.local/httpd:1",
+                "securityContext": {"capabilities": {"add": ["NET_ADMIN"]}}}]}),
+        ),
     ]);
     let cluster = cluster().await;
     let mut startup = startup(&cluster, &[broken.facts.clone(), refused.facts.clone()], 300, 15);
@@ -286,7 +293,7 @@ async fn every_broken_pod_is_explained() {
             "no pod could be made — exceeded quota: kymaros-quota",
         ),
         (
-            "host",
+            "vpn",
             true,
             Fault::PodSecurity,
             "no pod could be made — violates PodSecurity \"baseline:latest\"",
@@ -303,6 +310,8 @@ async fn every_broken_pod_is_explained() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert_eq!(facts.failures.len(), table.len(), "and nothing else is at fault");
+    // Our own policies would refuse it whatever the level: nobody expects it.
+    assert_eq!(facts.held, ["refused/host"]);
     let fine: Vec<_> = facts
         .workloads
         .iter()

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use serde_json::json;
 use tokio::time::Instant;
@@ -15,6 +15,9 @@ use crate::cluster::{Cluster, Error, Objects, Query, Waited};
 
 /// Left of the time for what comes after the sandboxes, if there is that much.
 const REST: Duration = Duration::from_secs(10);
+
+/// Seconds that a sandbox's pods are given to end.
+const GRACE: u32 = 1;
 
 /// Removes the run's sandboxes and waits until they are gone. Returns the volumes that should go with them.
 pub(super) async fn remove(
@@ -144,6 +147,12 @@ async fn remove_one(cluster: &Cluster, run: &RunRef, name: &str, uid: Option<&st
         && let Err(error) = namespaces.delete(name, &uid).await
     {
         return Some(error.to_string());
+    }
+    // No pod can be made any more. Left to the namespace controller, each would be given its own grace period, half a minute by
+    // default, before anybody looks again; what ran in a sandbox has nothing left to put in order.
+    let pods: Objects<Pod> = cluster.namespaced(name);
+    if let Err(error) = pods.delete_all(GRACE).await {
+        tracing::debug!(%error, sandbox = name, "its pods go at their own pace");
     }
     let gone = |seen: Option<&Namespace>| seen.and_then(ResourceExt::uid).as_deref() != Some(&uid);
     match namespaces.wait_for(name, limit, gone).await {

@@ -54,6 +54,7 @@ impl ApiCall {
             Method::POST => "create",
             Method::PUT => "update",
             Method::PATCH => "patch",
+            Method::DELETE if name.is_empty() => "deletecollection",
             Method::DELETE => "delete",
             _ if watch => "watch",
             _ if name.is_empty() => "list",
@@ -186,6 +187,11 @@ mod tests {
                 Method::DELETE,
                 "/api/v1/persistentvolumes/pv",
                 ["delete", "", "persistentvolumes", "", "", "pv"],
+            ),
+            (
+                Method::DELETE,
+                "/api/v1/namespaces/sb/pods",
+                ["deletecollection", "", "pods", "", "sb", ""],
             ),
             (
                 Method::PUT,

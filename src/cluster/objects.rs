@@ -341,6 +341,25 @@ where
     }
 }
 
+impl<K> Objects<K>
+where
+    K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
+{
+    /// Deletes all objects of the namespace, each with this grace period in seconds.
+    pub async fn delete_all(&self, grace: u32) -> Result<(), Error> {
+        let params = DeleteParams {
+            grace_period_seconds: Some(grace),
+            ..DeleteParams::default()
+        };
+        let all = ListParams::default();
+        bounded(&self.many("delete all"), self.timeout, Again::Always, || {
+            self.api.delete_collection(&params, &all)
+        })
+        .await
+        .map(drop)
+    }
+}
+
 /// A list, page by page.
 #[derive(Debug)]
 pub struct Pages<'a, K> {

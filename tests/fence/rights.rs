@@ -202,7 +202,7 @@ const TABLE: &[(&str, &str, &str, Place, bool)] = &[
     (READ, "events.events.k8s.io", "", Sandbox, true),
     ("create", "secrets", "", Sandbox, true),
     ("get,list,watch,update,patch,delete", "secrets", "", Sandbox, false),
-    ("create,delete", "pods", "", Sandbox, true),
+    ("create,delete,deletecollection", "pods", "", Sandbox, true),
     ("update,patch", "pods", "", Sandbox, false),
     ("get", "pods/log", "", Sandbox, false),
     ("create", "pods/portforward", "", Sandbox, false),

@@ -25,6 +25,7 @@ async fn all_of_the_run_goes_in_order_and_nothing_of_others() {
         [
             "PATCH pv-1",
             "DELETE rp-test-shop-kymaros-abc123",
+            "DELETE pods",
             "DELETE kymaros-abc123",
             "DELETE kymaros-abc123-0",
             "DELETE kymaros-abc123-alive-0",

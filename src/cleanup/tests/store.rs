@@ -58,6 +58,11 @@ impl Store {
                 Reply::json(object)
             }
             "DELETE" if self.objects.contains_key(path) => self.delete(path, &asked.body),
+            "DELETE" if is_collection(path) => {
+                let inside = format!("{path}/");
+                self.objects.retain(|key, _| !key.starts_with(&inside));
+                Reply::list(&[])
+            }
             _ => Reply::status(404, "NotFound", "not found"),
         }
     }
