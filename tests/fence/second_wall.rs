@@ -95,7 +95,7 @@ fn volume(name: &str, claimant: &str) -> Value {
     })
 }
 
-/// Waits for the first and the last of the copies.
+/// Waits for the first, the last and one in between of the copies; each takes a moment of its own.
 async fn in_force(twin: &kube::Client, scene: &Scene, bare: &str) -> Vec<String> {
     let mut last = String::new();
     for _ in 0..100 {
@@ -105,10 +105,15 @@ async fn in_force(twin: &kube::Client, scene: &Scene, bare: &str) -> Vec<String>
             "spec": {"hostNetwork": true, "containers": [{"name": "c", "image": "i"}]},
         });
         let second = send(&scene.provider, Verb::Create, &host).await;
-        if let (Outcome::Refused(_), Outcome::Refused(_)) = (&first, &second) {
+        let copied = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "trial", "namespace": bare,
+                "annotations": {"replicator.v1.mittwald.de/replicate-to": "*"}},
+        });
+        let third = send(&scene.provider, Verb::Create, &copied).await;
+        if let (Outcome::Refused(_), Outcome::Refused(_), Outcome::Refused(_)) = (&first, &second, &third) {
             return Vec::new();
         }
-        last = format!("the copies are not in force: {first}, {second}");
+        last = format!("the copies are not in force: {first}, {second}, {third}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     vec![last]
