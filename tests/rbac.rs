@@ -28,7 +28,7 @@ enum Scope {
     Sandbox,
 }
 
-/// The shipped rules.
+/// The shipped rules, and what the scenarios add to them.
 const RULES: &[(Scope, &str)] = &[
     (Scope::Everywhere, "manifests/rbac/cluster.yaml"),
     (Scope::Own, "manifests/rbac/own-namespace.yaml"),
@@ -39,6 +39,8 @@ const RULES: &[(Scope, &str)] = &[
         Scope::Sandbox,
         "kustomize/components/sandbox-header-secrets/clusterrole.yaml",
     ),
+    // What people add who let custom resources in.
+    (Scope::Sandbox, "tests/scenarios/install/parcels.yaml"),
 ];
 
 /// Rights that no scenario uses: verb, group, resource (`*` for any), and why they are granted all the same.
