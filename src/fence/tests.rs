@@ -30,7 +30,16 @@ fn owner() -> Owner {
     }
 }
 
-fn runner() -> Runner {
+/// A name server at whose address nobody listens.
+pub(super) fn that_does_not_answer() -> NameServer {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    NameServer {
+        sandbox: SANDBOX.to_owned(),
+        address: listener.local_addr().unwrap(),
+    }
+}
+
+pub(super) fn runner() -> Runner {
     Runner {
         namespace: "kymaros-system".to_owned(),
         service_account: "kymaros-runner".to_owned(),
@@ -445,14 +454,7 @@ async fn a_probe_that_cannot_run_is_the_sandboxs_fault() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_restored_beside_a_name_server_that_does_not_answer() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let server = NameServer {
-        sandbox: SANDBOX.to_owned(),
-        address: closed,
-    };
+    let server = that_does_not_answer();
     // Its pods would find no name at all, whether isolation has to be proved or not.
     for proof in [IsolationProof::Required, IsolationProof::Report] {
         let enforced = nodes(|policed, target| !policed || is_inside(target));

@@ -87,12 +87,15 @@ fn detail(facts: &Facts, pods: &PodFacts, lost: &[String], ready: usize, desired
         .chain(lost.iter().map(|l| format!("{l} was not restored")))
         .collect();
     let how_long = Duration::from(seconds(pods.waited));
+    // All were ready once, so how long that was waited for explains nothing.
+    let fell_back = pods.ready_after.is_some() && lost.is_empty();
     let end = match (&facts.stop, pods.certain) {
-        (Some(_), _) => format!(" when the run ended after {how_long}"),
-        (None, true) => format!(", and waiting longer than {how_long} cannot help"),
-        (None, false) => format!(" after {how_long}"),
+        (Some(_), _) => format!("ready when the run ended after {how_long}"),
+        (None, true) => "ready, and waiting longer cannot help".to_owned(),
+        (None, false) if fell_back => "stayed ready".to_owned(),
+        (None, false) => format!("ready after {how_long}"),
     };
-    let head = format!("{ready}/{desired} pods ready{end}");
+    let head = format!("{ready}/{desired} pods {end}");
     if causes.is_empty() && facts.stop.is_some() {
         return format!("{head}; whether they stay ready was not seen");
     }

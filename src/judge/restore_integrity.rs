@@ -60,15 +60,15 @@ fn partially_failed(facts: &Facts, restore: &RestoreFacts) -> Level {
     if !all_ours {
         let texts: Vec<String> = restore.errors.iter().filter(|e| !ours(e)).map(text).collect();
         let count = restore.error_count.saturating_sub(refused);
-        let words = if texts.is_empty() {
-            "of which it gives no text".to_owned()
+        let detail = if texts.is_empty() {
+            format!("Velero restore ended PartiallyFailed, and of its {count} errors Velero gives no text")
         } else {
-            first_few(&texts, 3)
+            format!(
+                "Velero restore ended PartiallyFailed with {count} errors: {}",
+                first_few(&texts, 3)
+            )
         };
-        return Level::fail(
-            0,
-            format!("Velero restore ended PartiallyFailed with {count} errors: {words}"),
-        );
+        return Level::fail(0, detail);
     }
     if something_restored(facts, restore) == Some(false) {
         return Level::fail(
@@ -175,7 +175,7 @@ mod tests {
             (with("PartiallyFailed", |r| { r.errors = vec![problem(Fault::Backup)]; r.error_count = 1; }), Fail, 0, "Pod/web: refused"),
             (with("PartiallyFailed", |r| { r.errors = vec![problem(Fault::Fence)]; r.error_count = 1; }), Pass, 25, "refuses on purpose"),
             (with("PartiallyFailed", |r| { r.errors = vec![problem(Fault::Fence)]; r.error_count = 2; }), Fail, 0, "1 errors"),
-            (restore("PartiallyFailed"), Fail, 0, "0 errors: of which it gives no text"),
+            (restore("PartiallyFailed"), Fail, 0, "of its 0 errors Velero gives no text"),
             (with("PartiallyFailed", |r| r.results_unreadable = Some("gone".to_owned())), Fail, 0, "could not be read"),
             (with("Completed", |r| r.results_unreadable = Some("gone".to_owned())), Pass, 20, "could not be read"),
             (with("Completed", |r| { r.warnings = vec!["w".to_owned()]; r.warning_count = 4; }), Pass, 21, "4 unexpected warnings: w"),

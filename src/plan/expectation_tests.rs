@@ -1,12 +1,12 @@
 //! What is left out of a Restore, and what has to come back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::fixtures::{namespaces, plain_test};
+use super::fixtures::{contents, namespaces, plain_test};
 use super::{Served, ValidTest, excluded_resources, expectation};
 use crate::api::RestoreTest;
 use crate::facts::KindFacts;
-use crate::velero::{Contents, Kind};
+use crate::velero::Contents;
 
 /// A cluster that serves the usual kinds and two custom ones.
 fn served() -> Served {
@@ -36,20 +36,6 @@ fn served() -> Served {
         served.add(group, kind, plural);
     }
     served
-}
-
-/// A list as a backup has it: `group/version/Kind` with the objects, each `namespace/name`.
-fn contents(lists: &[(&str, &[&str])]) -> Contents {
-    let mut contents = Contents::default();
-    for (kind, objects) in lists {
-        let mut by_namespace = BTreeMap::<String, Vec<String>>::new();
-        for object in *objects {
-            let (namespace, name) = object.split_once('/').unwrap();
-            by_namespace.entry(namespace.into()).or_default().push(name.into());
-        }
-        contents.kinds.insert(Kind::parse(kind), by_namespace);
-    }
-    contents
 }
 
 /// What every Restore leaves out of that cluster's kinds.

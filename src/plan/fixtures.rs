@@ -1,9 +1,12 @@
 //! Good objects for the tests of planning, to be spoilt one field at a time.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{ValidTest, validate};
 use crate::api::{HealthCheckPolicy, RestoreTest};
+use crate::velero::{Contents, Kind};
 
 /// A test that sets every field that can be set without another.
 pub(crate) fn good_test() -> RestoreTest {
@@ -93,4 +96,18 @@ pub(crate) fn namespaces(names: &[&str]) -> Vec<crate::api::SourceNamespace> {
 /// Reads an object from JSON.
 pub(crate) fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
+}
+
+/// A list as a backup has it: `group/version/Kind` with the objects, each `namespace/name`.
+pub(crate) fn contents(lists: &[(&str, &[&str])]) -> Contents {
+    let mut contents = Contents::default();
+    for (kind, objects) in lists {
+        let mut by_namespace = BTreeMap::<String, Vec<String>>::new();
+        for object in *objects {
+            let (namespace, name) = object.split_once('/').unwrap();
+            by_namespace.entry(namespace.into()).or_default().push(name.into());
+        }
+        contents.kinds.insert(Kind::parse(kind), by_namespace);
+    }
+    contents
 }

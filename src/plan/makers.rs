@@ -150,23 +150,8 @@ fn holds(name: &str, part: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::velero::Kind;
-
-    fn contents(lists: &[(&str, &[&str])]) -> Contents {
-        let mut contents = Contents::default();
-        for (kind, objects) in lists {
-            let mut by_namespace = BTreeMap::<String, Vec<String>>::new();
-            for object in *objects {
-                let (namespace, name) = object.split_once('/').unwrap();
-                by_namespace.entry(namespace.into()).or_default().push(name.into());
-            }
-            contents.kinds.insert(Kind::parse(kind), by_namespace);
-        }
-        contents
-    }
+    use crate::plan::fixtures::contents;
 
     fn shop() -> Contents {
         let long = format!("shop/{}", "l".repeat(70));

@@ -43,6 +43,12 @@ restored() {
 # runner: the name of the run's pod.
 runner() { k -n kymaros-system get pod -l "job-name=$JOB" -o 'jsonpath={.items[0].metadata.name}'; }
 
+# says SECONDS TEXT: returns once the run's log holds the text.
+says() {
+  log_says() { k -n kymaros-system logs "$(runner)" | grep -F "$2" > /dev/null; }
+  until_ok "$1" log_says "$@"
+}
+
 # config_maps COUNT: so many ConfigMaps in the source namespace. Velero restores about 35 a second.
 config_maps() {
   for i in $(seq "$1"); do

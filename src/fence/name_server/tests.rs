@@ -5,9 +5,8 @@ use serde_json::json;
 use super::*;
 use crate::api::Sandbox;
 use crate::build::Owner;
-use crate::build::probe::ProbeHost;
 use crate::cluster::fake::{Asked, Log, Reply, cluster};
-use crate::fence::Runner;
+use crate::fence::tests::{runner, that_does_not_answer};
 
 const SANDBOX: &str = "shop-kymaros-abc123";
 
@@ -29,13 +28,7 @@ async fn serve(address: &'static str, pointed: usize) -> (Result<Vec<NameServer>
         }
         Reply::json(&object)
     });
-    let runner = Runner {
-        namespace: "kymaros-system".to_owned(),
-        service_account: "kymaros-runner".to_owned(),
-        host: ProbeHost::default(),
-        ip: [127, 0, 0, 1].into(),
-        api_server: ([10, 96, 0, 1], 443).into(),
-    };
+    let runner = runner();
     let owner = Owner {
         run_id: "abc123".to_owned(),
         ..Owner::default()
@@ -84,22 +77,9 @@ async fn pods_that_are_never_pointed_at_it_are_a_missing_fence() {
 #[tokio::test(start_paused = true)]
 async fn one_that_does_not_answer_is_said_with_what_became_of_its_pod() {
     let (cluster, _) = cluster(|_| Reply::status(404, "NotFound", "no such pod"));
-    let runner = Runner {
-        namespace: "kymaros-system".to_owned(),
-        service_account: "kymaros-runner".to_owned(),
-        host: ProbeHost::default(),
-        ip: [127, 0, 0, 1].into(),
-        api_server: ([10, 96, 0, 1], 443).into(),
-    };
+    let runner = runner();
     let (owner, settings) = (Owner::default(), Sandbox::default());
-    let closed = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let server = NameServer {
-        sandbox: SANDBOX.to_owned(),
-        address: closed,
-    };
+    let server = that_does_not_answer();
     let begun = Instant::now();
     let fence = Fence::new(&cluster, &runner, &owner, &settings);
     let stop = fence.names_served(std::slice::from_ref(&server)).await.unwrap_err();

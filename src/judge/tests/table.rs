@@ -155,14 +155,14 @@ pub(super) const TABLE: &[Row] = &[
     ("one of three pods down, its check failed", |_, f| { db_down(f); f.checks[0].status = Status::Fail; f.checks[1].status = Status::Skip; },
         58, Outcome::Fail, "PodStartupFailed", [25, 20, 13, 0, 0, 0], "CrashLoopBackOff"),
     ("all ready, but one fell back", |_, f| { pods(f).stable = false; pods(f).failures.push(failure(Fault::Backup)); },
-        78, Outcome::Partial, "PodStartupFailed", [25, 20, 13, 20, 0, 0], "2/3 pods ready"),
+        78, Outcome::Partial, "PodStartupFailed", [25, 20, 13, 20, 0, 0], "2/3 pods stayed ready: "),
     ("a workload that never came", |_, f| { objects(f)[0].present = Some(vec!["api".into()]); pods(f).workloads.remove(1); },
         74, Outcome::Partial, "CompletenessFailed", [25, 16, 13, 20, 0, 0], "Deployment/web"),
     ("a bare pod that vanished", |_, f| {
             pods(f).workloads.push(WorkloadFacts { kind: "Pod".into(), ready: 0, ..workload("tool") });
             pods(f).failures.push(PodFailure { name: "tool".into(), cause: "Pod tool: restored, then vanished".into(), ..failure(Fault::Backup) });
             pods(f).stable = false;
-        }, 80, Outcome::Partial, "PodStartupFailed", [25, 20, 15, 20, 0, 0], "3/4 pods ready after 0s: Pod tool: restored, then vanished"),
+        }, 80, Outcome::Partial, "PodStartupFailed", [25, 20, 15, 20, 0, 0], "3/4 pods stayed ready: Pod tool: restored, then vanished"),
     ("a workload that our policies refuse", |_, f| {
             restore(f).phase = "PartiallyFailed".into();
             refuse(f, "deployments.apps", "web", "refused", Fault::Fence);
