@@ -13,13 +13,14 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use crate::clock;
 use crate::cluster::{Cluster, Error, Objects};
-use crate::names::{MANAGED_BY, label};
+use crate::names::{MANAGED_BY, annotation, label};
 
 /// How long a Lease lasts after its last renewal.
 pub const DURATION: Duration = Duration::from_mins(5);
@@ -27,6 +28,9 @@ pub const DURATION: Duration = Duration::from_mins(5);
 const RENEWAL: Duration = Duration::from_secs(20);
 /// The holder stops acting so long before the Lease would expire.
 const MARGIN: Duration = Duration::from_secs(30);
+
+/// How long a request for a Lease is tried again.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Annotations of a Lease.
 pub type Annotations = BTreeMap<String, String>;
@@ -63,21 +67,51 @@ impl Holder {
 /// What came of asking for a Lease.
 #[derive(Debug)]
 pub enum Asked {
-    /// It is ours.
-    Held(Box<Held>, Option<Abandoned>),
+    /// It is ours; with what runs have left in it that did not give it back.
+    Held(Box<Held>, Vec<Abandoned>),
     /// Somebody else held it all the time; who.
     Busy(String),
 }
 
-/// A Lease that its holder did not give back.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// What a run has left in a Lease that it did not give back. It stays in the Lease until somebody has made up for the report
+/// that the run may owe: whoever takes the Lease over may die as well.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Abandoned {
-    /// Its holder.
-    pub holder: Option<Holder>,
     /// What the holder wrote about its run.
     pub annotations: Annotations,
     /// When the holder renewed it last: its last sign of life.
     pub renewed_at: Option<DateTime<Utc>>,
+}
+
+/// Runs that a Lease remembers. More than a few die in a row only where none will ever do better.
+const REMEMBERED: usize = 8;
+
+/// What the holder of `lease` and those before it have left in it, the oldest first.
+fn abandoned(lease: &Lease) -> Vec<Abandoned> {
+    let mut annotations = lease.metadata.annotations.clone().unwrap_or_default();
+    let earlier = annotations.remove(annotation::DEAD_RUNS);
+    let mut dead: Vec<Abandoned> = earlier
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default();
+    dead.push(Abandoned {
+        annotations,
+        renewed_at: lease
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.renew_time.as_ref())
+            .map(from_micro),
+    });
+    dead.split_off(dead.len().saturating_sub(REMEMBERED))
+}
+
+/// As an annotation of a Lease; an empty one is none.
+pub fn remembered(dead: &[Abandoned]) -> Annotations {
+    let text = match dead {
+        [] => String::new(),
+        dead => serde_json::to_string(dead).unwrap_or_default(),
+    };
+    Annotations::from([(annotation::DEAD_RUNS.to_owned(), text)])
 }
 
 /// Where a Lease is, and for whom.
@@ -101,11 +135,18 @@ pub struct Request<'a> {
 pub async fn ask(cluster: &Cluster, request: &Request<'_>) -> Result<Asked, Error> {
     let leases: Objects<Lease> = cluster.namespaced(request.namespace);
     let deadline = Instant::now() + request.wait;
+    let patience = Instant::now() + PATIENCE;
     loop {
         let asked_at = Instant::now();
         match leases.create(&fresh(request, clock::now())).await {
-            Ok(lease) => return Ok(Asked::Held(Box::new(Held::new(leases, lease, asked_at)), None)),
+            Ok(lease) => return Ok(Asked::Held(Box::new(Held::new(leases, lease, asked_at)), Vec::new())),
             Err(error) if error.is_already_exists() => {}
+            // It may have been made although the answer was lost; then it is there the next time, and ours.
+            Err(error) if error.is_transient() && asked_at < patience => {
+                tracing::debug!(%error, "the Lease could not be made, trying again");
+                sleep(Duration::from_secs(1)).await;
+                continue;
+            }
             Err(error) => return Err(error),
         }
         let Some(current) = leases.get_opt(request.name).await? else {
@@ -113,10 +154,24 @@ pub async fn ask(cluster: &Cluster, request: &Request<'_>) -> Result<Asked, Erro
         };
         if identity(&current) == Some(request.holder.identity().as_str()) {
             // The answer to an earlier request of ours was lost.
-            return Ok(Asked::Held(Box::new(Held::new(leases, current, asked_at)), None));
+            let dead = current
+                .metadata
+                .annotations
+                .as_ref()
+                .and_then(|a| a.get(annotation::DEAD_RUNS));
+            let dead = dead
+                .and_then(|text| serde_json::from_str(text).ok())
+                .unwrap_or_default();
+            return Ok(Asked::Held(Box::new(Held::new(leases, current, asked_at)), dead));
         }
         if is_abandoned(cluster, request.pod_namespace, &current).await? {
+            let dead = abandoned(&current);
             let mut taken = fresh(request, clock::now());
+            taken
+                .metadata
+                .annotations
+                .get_or_insert_default()
+                .extend(remembered(&dead));
             taken
                 .metadata
                 .resource_version
@@ -127,19 +182,13 @@ pub async fn ask(cluster: &Cluster, request: &Request<'_>) -> Result<Asked, Erro
             }
             let asked_at = Instant::now();
             match leases.replace(&taken).await {
-                Ok(lease) => {
-                    let renewed = current.spec.as_ref().and_then(|spec| spec.renew_time.as_ref());
-                    let abandoned = Abandoned {
-                        holder: identity(&current).and_then(Holder::parse),
-                        renewed_at: renewed.map(from_micro),
-                        annotations: current.metadata.annotations.unwrap_or_default(),
-                    };
-                    return Ok(Asked::Held(
-                        Box::new(Held::new(leases, lease, asked_at)),
-                        Some(abandoned),
-                    ));
-                }
+                Ok(lease) => return Ok(Asked::Held(Box::new(Held::new(leases, lease, asked_at)), dead)),
                 Err(error) if error.is_conflict() || error.is_not_found() => continue,
+                Err(error) if error.is_transient() && asked_at < patience => {
+                    tracing::debug!(%error, "the Lease could not be taken over, trying again");
+                    sleep(Duration::from_secs(1)).await;
+                    continue;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -195,6 +244,23 @@ pub async fn is_abandoned(cluster: &Cluster, pod_namespace: &str, lease: &Lease)
     };
     let pods: Objects<Pod> = cluster.namespaced(pod_namespace);
     Ok(is_dead(&holder, pods.get_opt(&holder.pod).await?.as_ref()))
+}
+
+/// Deletes a Lease that nobody stands behind any more.
+pub async fn remove_abandoned(
+    cluster: &Cluster,
+    namespace: &str,
+    name: &str,
+    pod_namespace: &str,
+) -> Result<(), Error> {
+    let leases: Objects<Lease> = cluster.namespaced(namespace);
+    if let Some(lease) = leases.get_opt(name).await?
+        && is_abandoned(cluster, pod_namespace, &lease).await?
+    {
+        // If it is another by now, somebody has taken it over.
+        leases.delete_version(&lease.metadata).await?;
+    }
+    Ok(())
 }
 
 /// The holder's pod is gone, another of the same name, or has finished.
@@ -279,7 +345,7 @@ impl Held {
         }
     }
 
-    /// Adds annotations, so that whoever comes after this run knows of what it is about to make. `false` if the Lease is lost.
+    /// Adds annotations (one that is empty is removed), so that whoever comes after this run knows of what it is about to make. `false` if the Lease is lost.
     pub async fn annotate(&self, annotations: Annotations) -> bool {
         let (done, answer) = oneshot::channel();
         self.notes.send((annotations, done)).await.is_ok() && answer.await.unwrap_or(false)
@@ -301,17 +367,36 @@ impl Held {
         *self.lost.borrow()
     }
 
+    /// Stops renewing it and leaves it where it is, for whoever comes next to find.
+    pub async fn leave(self) {
+        drop(self.notes);
+        if let Err(error) = self.keeper.await {
+            tracing::debug!(%error, "the Lease's keeper did not end well");
+        }
+    }
+
     /// Gives it back. Best effort: if this fails, it expires.
     pub async fn release(self) {
         drop(self.notes);
         let Ok(Some(lease)) = self.keeper.await else { return };
-        let (Some(name), Some(uid)) = (&lease.metadata.name, &lease.metadata.uid) else {
-            return;
-        };
-        if let Err(error) = self.leases.delete(name, uid).await {
+        if let Err(error) = delete(&self.leases, lease).await {
             tracing::warn!(%error, "the Lease could not be given back and will expire");
         }
     }
+}
+
+/// Deletes a Lease as we know it. One that was taken over is the same object with another version, and somebody else's.
+async fn delete(leases: &Objects<Lease>, mut lease: Lease) -> Result<(), Error> {
+    let name = lease.metadata.name.clone().unwrap_or_default();
+    let holder = identity(&lease).map(str::to_owned);
+    while !leases.delete_version(&lease.metadata).await? {
+        match leases.get_opt(&name).await? {
+            // An answer to a write of ours was lost.
+            Some(current) if identity(&current) == holder.as_deref() => lease = current,
+            _ => return Ok(()),
+        }
+    }
+    Ok(())
 }
 
 /// Renews one Lease.
@@ -333,11 +418,9 @@ impl Keeper {
             };
             let mut wanted = self.lease.clone();
             if let Some((annotations, _)) = &note {
-                wanted
-                    .metadata
-                    .annotations
-                    .get_or_insert_default()
-                    .extend(annotations.clone());
+                let all = wanted.metadata.annotations.get_or_insert_default();
+                all.extend(annotations.clone());
+                all.retain(|_, value| !value.is_empty());
             }
             let kept = self.write(wanted).await;
             if let Some((_, done)) = note {
@@ -462,5 +545,36 @@ mod tests {
         assert_eq!(left(300), Duration::ZERO);
         assert_eq!(left(9000), Duration::ZERO);
         assert_eq!(time_left(&Lease::default(), renewed), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_lease_remembers_dead_runs_until_their_reports_are_there() {
+        let renewed = DateTime::from_timestamp(1_000_000, 0).unwrap();
+        let mut first = lease(renewed);
+        let noted = Annotations::from([(annotation::RUN.to_owned(), "abc123".to_owned())]);
+        first.metadata.annotations = Some(noted.clone());
+        let dead = abandoned(&first);
+        let expected = Abandoned {
+            annotations: noted,
+            renewed_at: Some(renewed),
+        };
+        assert_eq!(dead, [expected.clone()]);
+        // The one that took it over dies as well, before it has written the report.
+        let mut second = lease(renewed);
+        let own = (annotation::RUN.to_owned(), "def456".to_owned());
+        second.metadata.annotations = Some(remembered(&dead).into_iter().chain([own]).collect());
+        let both = abandoned(&second);
+        assert_eq!(both.len(), 2);
+        assert_eq!(both[0], expected);
+        assert_eq!(both[1].annotations[annotation::RUN], "def456");
+        assert!(!both[1].annotations.contains_key(annotation::DEAD_RUNS));
+        // Nothing owed is nothing noted.
+        assert_eq!(remembered(&[])[annotation::DEAD_RUNS], "");
+        // Not for ever.
+        let mut last = second;
+        for _ in 0..20 {
+            last.metadata.annotations = Some(remembered(&abandoned(&last)));
+        }
+        assert_eq!(abandoned(&last).len(), REMEMBERED);
     }
 }

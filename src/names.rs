@@ -86,6 +86,8 @@ pub mod annotation {
     pub const BACKUP: &str = "kymaros.io/backup";
     /// On a Lease: source and sandbox namespaces, `source=sandbox` joined by commas.
     pub const SANDBOXES: &str = "kymaros.io/sandboxes";
+    /// On a Lease: what runs have left that held it before and did not give it back, until their reports are there; JSON.
+    pub const DEAD_RUNS: &str = "kymaros.io/dead-runs";
     /// On a Lease and a sandbox: the provider's namespace.
     pub const PROVIDER_NAMESPACE: &str = "kymaros.io/provider-namespace";
     /// On a Restore: longest time for all its volumes.

@@ -166,8 +166,14 @@ pub async fn write(
             Err(error) => return Err(error),
         }
     };
-    reports.merge_status(&name, &json!({ "status": status })).await?;
+    fill(cluster, &test.namespace, &name, status).await?;
     Ok(name)
+}
+
+/// Writes the status of a report that has none.
+pub async fn fill(cluster: &Cluster, namespace: &str, report: &str, status: &RestoreReportStatus) -> Result<(), Error> {
+    let patch = json!({ "status": status });
+    reports(cluster, namespace).merge_status(report, &patch).await.map(drop)
 }
 
 /// Changes the conditions of a report; nothing else of a finished one may change.

@@ -1,10 +1,10 @@
-//! `kymaros-runner sweep`: removes sandboxes whose time is up and whose run is dead. Nothing else.
+//! `kymaros-runner sweep`: removes what dead runs have left, once its time is up. Nothing else.
 //!
-//! A sandbox is dead when no live Lease names its run. One that was left on purpose goes when it expires, that of a dead run
-//! `ttl` after its Lease was last renewed, and any other when it expires. Where the provider still writes it is left alone
-//! until the next sweep.
+//! A run is dead when no live Lease names it. A sandbox that was left on purpose goes when it expires, that of a dead run
+//! `ttl` after its Lease was last renewed, and any other when it expires; what a dead run has left in the provider's namespace
+//! goes with its sandboxes, or at once if there are none. Where the provider still writes all is left alone until the next sweep.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,12 +13,13 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::time::Instant;
 
-use crate::api;
+use crate::api::{self, RestoreTest};
 use crate::cleanup::{self, RunRef, annotation_of, expiry, is_kept};
 use crate::clock;
 use crate::cluster::{Cluster, Error, Objects, Query};
 use crate::lease;
-use crate::names::{MANAGED_BY, annotation, label};
+use crate::names::{MANAGED_BY, TURN_LEASE, annotation, label};
+use crate::plan;
 use crate::settings::SweepSettings;
 
 /// Something is left that should be gone.
@@ -70,7 +71,7 @@ pub struct Swept {
     pub left: Vec<String>,
 }
 
-/// Removes what is due at `now`. `own_namespace` is where the Leases are.
+/// Removes what is due at `now`. `own_namespace` is where the tests and their Leases are.
 pub async fn sweep(
     cluster: &Cluster,
     own_namespace: &str,
@@ -80,11 +81,21 @@ pub async fn sweep(
     let query = Query::labels(format!("{}={MANAGED_BY},{}", label::MANAGED_BY, label::RUN));
     let namespaces: Vec<Namespace> = cluster.all::<Namespace>().list(&query).await?;
     let mut swept = Swept::default();
-    if namespaces.is_empty() {
-        return Ok(swept);
+    let mut runs = cleanup::runs_of(&namespaces);
+    let providers = providers(cluster, own_namespace, &runs).await?;
+    for provider in &providers {
+        match cleanup::runs_in(cluster, provider).await {
+            Ok(found) => {
+                let new = |run: &RunRef| !namespaces.iter().any(|namespace| run.owns(&namespace.metadata));
+                runs.extend(found.into_iter().filter(new));
+            }
+            // One provider that may not be asked must not keep what is left at others.
+            Err(error) => tracing::warn!(provider, %error, "what was left there is not known"),
+        }
     }
+    // Not before: the Lease of a run is there before anything else of it is.
     let leases = leases_by_run(cluster, own_namespace).await?;
-    for run in cleanup::runs_of(&namespaces) {
+    for run in runs {
         let lease = leases.get(&run.run_id);
         let sandboxes = namespaces.iter().map(|namespace| &namespace.metadata);
         let sandboxes: Vec<&ObjectMeta> = sandboxes.filter(|meta| run.owns(meta)).collect();
@@ -99,17 +110,45 @@ pub async fn sweep(
                 );
                 swept.waiting += 1;
             }
-            // One provider that may not be asked must not keep the sandboxes of others.
             Err(error) => {
                 tracing::warn!(run = run.run_id, %error, "left for the next sweep");
                 swept.left.push(format!("run {}: {error}", run.run_id));
             }
         }
     }
+    for provider in &providers {
+        if let Err(error) = lease::remove_abandoned(cluster, provider, TURN_LEASE, own_namespace).await {
+            tracing::warn!(provider, %error, "whether a dead drill has kept its turn is not known");
+        }
+    }
     Ok(swept)
 }
 
-/// What becomes of a run's sandboxes.
+/// Where runs may have left something: the namespaces of the providers that sandboxes, Leases and tests name.
+async fn providers(cluster: &Cluster, own_namespace: &str, runs: &[RunRef]) -> Result<BTreeSet<String>, Error> {
+    let mut found: BTreeSet<String> = runs.iter().map(|run| run.provider_namespace.clone()).collect();
+    let leases: Objects<Lease> = cluster.namespaced(own_namespace);
+    let noted = leases
+        .list_with(&Query::all(), |lease| {
+            annotation_of(&lease.metadata, annotation::PROVIDER_NAMESPACE).map(str::to_owned)
+        })
+        .await?;
+    found.extend(noted.into_iter().flatten());
+    let named = cluster
+        .stored::<RestoreTest>(own_namespace)
+        .list_with(&Query::all(), |test| {
+            plan::stored_test(&test).0.spec.backup_source.provider_namespace
+        })
+        .await;
+    match named {
+        Ok(named) => found.extend(named),
+        Err(error) => tracing::warn!(%error, "which providers the tests name is not known"),
+    }
+    found.retain(|namespace| !namespace.is_empty());
+    Ok(found)
+}
+
+/// What becomes of what a run has left.
 enum May {
     /// They are due.
     Go,

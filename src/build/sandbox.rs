@@ -180,6 +180,11 @@ pub fn kept_until(until: DateTime<Utc>) -> serde_json::Value {
     })
 }
 
+/// The changes to a sandbox that its run could not remove, and that nobody waits for any more at `at`.
+pub fn expires_at(at: DateTime<Utc>) -> serde_json::Value {
+    serde_json::json!({"metadata": {"annotations": {annotation::EXPIRES_AT: rfc3339(at)}}})
+}
+
 fn rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

@@ -13,6 +13,7 @@ mod volumes;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolume};
@@ -21,7 +22,8 @@ use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::build::sandbox::kept_until;
+use crate::build::sandbox::{expires_at, kept_until};
+use crate::clock;
 use crate::cluster::{Cluster, Error, Objects, Query, none_if_unknown};
 use crate::names::{MANAGED_BY, label};
 use crate::velero::{DownloadRequest, Restore, ServerStatusRequest};
@@ -180,22 +182,32 @@ pub async fn find_leftovers(
 ) -> Result<Vec<RunRef>, Error> {
     let query = Query::labels(format!("{}={MANAGED_BY},{}={test}", label::MANAGED_BY, label::TEST));
     let namespaces: Vec<Namespace> = cluster.all::<Namespace>().list(&query).await?;
-    let restores = metadata_of(&cluster.namespaced::<Restore>(provider_namespace), &query).await?;
-    let configs = metadata_of(&cluster.namespaced::<ConfigMap>(provider_namespace), &query).await?;
+    let others = in_provider(cluster, provider_namespace, &query).await?;
     let kept: Vec<String> = namespaces
         .iter()
         .map(|namespace| &namespace.metadata)
         .filter(|meta| is_kept(meta) && expiry(meta).is_some_and(|end| end > now))
         .filter_map(|meta| label_of(meta, label::RUN).map(str::to_owned))
         .collect();
-    let mut runs = run_ref::group(
-        Some(test),
-        provider_namespace,
-        &namespaces,
-        restores.iter().chain(&configs),
-    );
+    let mut runs = run_ref::group(Some(test), provider_namespace, &namespaces, &others);
     runs.retain(|run| run.run_id != own_run && !kept.contains(&run.run_id));
     Ok(runs)
+}
+
+/// What runs have made in a provider's namespace and is still there.
+async fn in_provider(cluster: &Cluster, namespace: &str, query: &Query) -> Result<Vec<ObjectMeta>, Error> {
+    let mut found = metadata_of(&cluster.namespaced::<Restore>(namespace), query).await?;
+    found.extend(metadata_of(&cluster.namespaced::<ConfigMap>(namespace), query).await?);
+    found.extend(metadata_of(&cluster.namespaced::<DownloadRequest>(namespace), query).await?);
+    found.extend(metadata_of(&cluster.namespaced::<ServerStatusRequest>(namespace), query).await?);
+    Ok(found)
+}
+
+/// The runs that have left something in a provider's namespace.
+pub(crate) async fn runs_in(cluster: &Cluster, provider_namespace: &str) -> Result<Vec<RunRef>, Error> {
+    let query = Query::labels(format!("{}={MANAGED_BY},{}", label::MANAGED_BY, label::RUN));
+    let found = in_provider(cluster, provider_namespace, &query).await?;
+    Ok(run_ref::group(None, provider_namespace, &[], &found))
 }
 
 /// The runs that these sandboxes are of. Without knowing where its Restore is, nobody can say whether one is at rest, so
@@ -222,18 +234,30 @@ where
     )
 }
 
-/// Leaves the sandboxes of a run that has ended, for debugging, until `until`; then the sweep removes them. Says what could
-/// not be marked: that goes earlier, with the next run of the test.
-pub async fn keep(cluster: &Cluster, run: &RunRef, until: DateTime<Utc>) -> Vec<String> {
+/// Leaves the sandboxes of a run that has ended, for debugging, for `time`; then the sweep removes them. One that could not
+/// be marked goes earlier, with the next run of the test. Waits until `deadline` for the provider to stop writing, as drills that
+/// take turns rely on it, and says what still is at work.
+pub async fn keep(cluster: &Cluster, run: &RunRef, time: Duration, deadline: Instant) -> Option<String> {
+    let busy = Box::pin(provider::wait_for_rest(cluster, run, deadline)).await.err();
+    annotate(cluster, run, &kept_until(clock::now() + time)).await;
+    busy
+}
+
+/// Lets the sweep remove the sandboxes of a run that has ended and could not, at `at`.
+pub async fn expire(cluster: &Cluster, run: &RunRef, at: DateTime<Utc>) {
+    annotate(cluster, run, &expires_at(at)).await;
+}
+
+/// Best effort: the sweep removes a sandbox that was not marked when it expires.
+async fn annotate(cluster: &Cluster, run: &RunRef, patch: &serde_json::Value) {
     let namespaces: Objects<Namespace> = cluster.all();
-    let patch = kept_until(until);
-    let mut unmarked = Vec::new();
     for (name, _) in &run.sandboxes {
-        if let Err(error) = namespaces.merge(name, &patch).await {
-            unmarked.push(error.to_string());
+        match namespaces.merge(name, patch).await {
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) => tracing::warn!(%error, "a sandbox could not be marked"),
         }
     }
-    unmarked
 }
 
 /// What the provider made while it worked on the run's Restore. By the Restore's name and not by its UID, for the Restore

@@ -4,6 +4,7 @@
 //! be unreachable from here although the server reaches it. It is read as a stream into the parser: nothing is ever held
 //! whole, neither in memory nor on disk (the image has none).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::error::{Error, chain};
 use super::objects::Objects;
 use super::{USER_AGENT, Waited};
-use crate::names::{MANAGED_BY, PROVIDER_PREFIX, label};
+use crate::names::PROVIDER_PREFIX;
 use crate::velero::{DownloadPhase, DownloadRequest, DownloadRequestSpec, DownloadTarget, FileKind};
 
 /// How long the server may take to sign a URL. It serves requests one at a time, so others' may stand before ours.
@@ -145,6 +146,7 @@ pub struct Downloads {
     requests: Objects<DownloadRequest>,
     namespace: String,
     run: String,
+    labels: BTreeMap<String, String>,
     http: Client,
     number: AtomicU32,
     turn: Mutex<()>,
@@ -160,17 +162,19 @@ impl fmt::Debug for Downloads {
 }
 
 impl Downloads {
-    /// For the run of this id, from the provider in `namespace`.
+    /// For the run of this id, from the provider in `namespace`. Its requests carry `labels`.
     pub fn new(
         requests: Objects<DownloadRequest>,
         namespace: &str,
         run: &str,
+        labels: &BTreeMap<String, String>,
         trust: &StoreTrust,
     ) -> Result<Self, DownloadError> {
         Ok(Self {
             requests,
             namespace: namespace.to_owned(),
             run: run.to_owned(),
+            labels: labels.clone(),
             http: http_client(trust)?,
             number: AtomicU32::new(0),
             turn: Mutex::new(()),
@@ -211,11 +215,7 @@ impl Downloads {
             &format!("{PROVIDER_PREFIX}{}-{number}", self.run),
             DownloadRequestSpec { target },
         );
-        request.metadata.labels = Some(
-            [(label::MANAGED_BY, MANAGED_BY), (label::RUN, &self.run)]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
-        );
+        request.metadata.labels = Some(self.labels.clone());
         request
     }
 

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
-use kube::core::{ObjectList, PartialObjectMeta};
+use kube::core::{ObjectList, ObjectMeta, PartialObjectMeta};
 use kube::{Api, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -324,18 +324,38 @@ where
 
     /// Deletes this very object and no other of its name. `false` if it is gone already, or replaced.
     pub async fn delete(&self, name: &str, uid: &str) -> Result<bool, Error> {
+        let only = Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        };
+        match self.delete_if(name, only).await {
+            Err(error) if is_other_uid(&error) => Ok(false),
+            other => other,
+        }
+    }
+
+    /// Deletes this very object as it was seen. `false` if it is not that any more.
+    pub async fn delete_version(&self, seen: &ObjectMeta) -> Result<bool, Error> {
+        let only = Preconditions {
+            uid: seen.uid.clone(),
+            resource_version: seen.resource_version.clone(),
+        };
+        match self.delete_if(seen.name.as_deref().unwrap_or_default(), only).await {
+            Err(error) if error.is_conflict() => Ok(false),
+            other => other,
+        }
+    }
+
+    async fn delete_if(&self, name: &str, only: Preconditions) -> Result<bool, Error> {
         let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: Some(uid.to_owned()),
-                resource_version: None,
-            }),
+            preconditions: Some(only),
             propagation_policy: Some(PropagationPolicy::Background),
             ..DeleteParams::default()
         };
         let call = self.named("delete", name);
         match bounded(&call, self.timeout, Again::Always, || self.api.delete(name, &params)).await {
             Ok(_) => Ok(true),
-            Err(error) if error.is_not_found() || is_other_uid(&error) => Ok(false),
+            Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
         }
     }

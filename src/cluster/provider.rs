@@ -49,6 +49,7 @@ pub struct Velero {
     cluster: Cluster,
     namespace: String,
     run: String,
+    labels: BTreeMap<String, String>,
     /// Makes the names of requests unique: an old answer that could not be deleted must not pass for a new one.
     asked: Arc<AtomicU32>,
 }
@@ -60,20 +61,23 @@ impl Velero {
             cluster: cluster.clone(),
             namespace: namespace.to_owned(),
             run: run.to_owned(),
+            labels: [(label::MANAGED_BY, MANAGED_BY), (label::RUN, run)]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
             asked: Arc::default(),
         }
+    }
+
+    /// What it makes says which test it is for, so that a later run of the test finds what this one has left.
+    #[must_use]
+    pub fn of_test(mut self, test: &str) -> Self {
+        self.labels.insert(label::TEST.to_owned(), test.to_owned());
+        self
     }
 
     /// Its namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace
-    }
-
-    /// The labels of everything that this run makes in the provider's namespace.
-    pub fn labels(&self) -> BTreeMap<String, String> {
-        [(label::MANAGED_BY, MANAGED_BY), (label::RUN, &self.run)]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into()
     }
 
     /// Asks for a sign of life, and returns the server's version if it says one. Nothing else tells a dead server from a
@@ -83,7 +87,7 @@ impl Velero {
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PROVIDER_PREFIX}{}-alive-{number}", self.run);
         let mut request = ServerStatusRequest::new(&self.namespace, &name, ServerStatusRequestSpec {});
-        request.metadata.labels = Some(self.labels());
+        request.metadata.labels = Some(self.labels.clone());
         let request = requests
             .create_or_same(&request)
             .await
@@ -202,6 +206,7 @@ impl Velero {
             self.cluster.namespaced::<DownloadRequest>(&self.namespace),
             &self.namespace,
             &self.run,
+            &self.labels,
             trust,
         )
     }

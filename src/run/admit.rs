@@ -1,9 +1,7 @@
-//! The way in: the test, its Lease, and what a dead run of it has left.
+//! The way in: the test, its Lease, and the reports that dead runs of it owe.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use k8s_openapi::api::core::v1::Namespace;
 
 use crate::api::{HealthCheckPolicy, RestoreTest};
@@ -11,15 +9,13 @@ use crate::cleanup;
 use crate::clock;
 use crate::cluster::{Cluster, Error, Objects, Query};
 use crate::digest;
-use crate::facts::{BackupFacts, Digests, Facts, Isolation, PreviousReport, Reason, RestoreFacts, SandboxFacts, Stop};
-use crate::judge;
-use crate::judge::record::Record;
+use crate::facts::{Digests, PreviousReport, Reason, Stop};
 use crate::lease::{self, Abandoned, Annotations, Asked, Held, Holder};
 use crate::names::{annotation, label};
 use crate::plan::{self, PlanError};
 use crate::report::{self, TestRef};
 use crate::run::Exit;
-use crate::run::finish::runner_info;
+use crate::run::owed;
 use crate::settings::Settings;
 
 /// A turn on the provider is waited for as long as the run may last; the run's own deadline ends the wait.
@@ -43,6 +39,8 @@ pub(super) struct Admitted {
     pod_namespace: String,
     /// The last conclusive report.
     pub(super) previous: Option<PreviousReport>,
+    /// Dead runs whose reports could not be completed yet.
+    pub(super) owed: Vec<Abandoned>,
 }
 
 impl Admitted {
@@ -132,8 +130,8 @@ pub(super) async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admi
         annotations: notes.map(|(k, v)| (k.to_owned(), v)).into(),
         wait: settings.lease_wait,
     };
-    let (lease, abandoned) = match lease::ask(cluster, &request).await {
-        Ok(Asked::Held(lease, abandoned)) => (*lease, abandoned),
+    let (lease, mut owed) = match lease::ask(cluster, &request).await {
+        Ok(Asked::Held(lease, dead)) => (*lease, dead),
         Ok(Asked::Busy(other)) => {
             let note = format!(
                 "another run of this test ({other}) was still going on after LEASE_WAIT; this one tested nothing"
@@ -148,17 +146,22 @@ pub(super) async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admi
         }
     };
     // From here on the run has a Lease, and whatever goes wrong it has a report.
-    let reports = report::list(cluster, namespace, name).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "earlier reports cannot be read");
-        Vec::new()
-    });
-    let mut last = digest_of(cluster, namespace, report::last_finished(&reports)).await;
-    if let Some(abandoned) = &abandoned
-        && let Some(completed) = complete(cluster, &test, &test_ref, abandoned, &reports, last.clone()).await
-    {
-        last = digest_of(cluster, namespace, Some(&completed)).await;
+    let mut last = None;
+    let reports = match report::list(cluster, namespace, name).await {
+        Ok(reports) => {
+            last = digest_of(cluster, namespace, report::last_finished(&reports)).await;
+            owed::complete(cluster, &test, &mut owed, &reports, &mut last).await;
+            reports
+        }
+        // Not knowing which reports there are, nobody can say which are owed; the end of the run tries again.
+        Err(error) => {
+            tracing::warn!(%error, "earlier reports cannot be read");
+            Vec::new()
+        }
+    };
+    if !lease.annotate(lease::remembered(&owed)).await {
+        tracing::warn!("the Lease was lost as soon as it was had");
     }
-    tidy(cluster, settings, &test, &holder.run_id).await;
     if let Err(error) = report::test_is_running(cluster, &test_ref).await {
         tracing::warn!(%error, "the test's status cannot be written");
     }
@@ -174,6 +177,7 @@ pub(super) async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admi
         holder,
         lease,
         pod_namespace: namespace.clone(),
+        owed,
     })
 }
 
@@ -227,7 +231,7 @@ pub(super) async fn policy(cluster: &Cluster, test: &RestoreTest) -> Result<Poli
 }
 
 /// Digest of a report, if there is one. Best effort: a chain with a hole is better than no report.
-async fn digest_of(cluster: &Cluster, namespace: &str, report: Option<&str>) -> Option<String> {
+pub(super) async fn digest_of(cluster: &Cluster, namespace: &str, report: Option<&str>) -> Option<String> {
     match report::digest(cluster, namespace, report?).await {
         Ok(digest) => digest,
         Err(error) => {
@@ -244,105 +248,8 @@ pub(super) async fn warn(cluster: &Cluster, test: &TestRef, reason: &str, note: 
     }
 }
 
-/// Writes the report that a dead run did not come to write, and returns its name.
-async fn complete(
-    cluster: &Cluster,
-    test: &RestoreTest,
-    test_ref: &TestRef,
-    abandoned: &Abandoned,
-    reports: &[report::Brief],
-    previous_digest: Option<String>,
-) -> Option<String> {
-    let note = |key: &str| abandoned.annotations.get(key).cloned();
-    let run_id = note(annotation::RUN)?;
-    if reports
-        .iter()
-        .any(|r| r.run_id.as_deref() == Some(&run_id) && r.reference.finished)
-    {
-        return None;
-    }
-    let time = |key: &str| {
-        note(key)
-            .and_then(|text| DateTime::parse_from_rfc3339(&text).ok())
-            .map(|t| t.to_utc())
-    };
-    let now = clock::now();
-    let mut facts = interrupted(
-        &run_id,
-        abandoned,
-        time(annotation::RUN_STARTED).unwrap_or(now),
-        time(annotation::STARTED_AT),
-    );
-    // Which spec it ran with is not known, but what came before it is.
-    facts.digests.previous_report = previous_digest;
-    let brief = plan::brief_of_invalid(test, None);
-    let record = Record {
-        brief: Cow::Owned(brief),
-        facts: Cow::Borrowed(&facts),
-        runner: runner_info(None),
-        judged_at: now,
-    };
-    let (_, status) = record.judge();
-    match report::write(cluster, test_ref, &run_id, judge::status::started_at(&facts), &status).await {
-        Ok(report) => {
-            tracing::info!(report, run = run_id, "completed the report of a dead run");
-            Some(report)
-        }
-        Err(error) => {
-            tracing::warn!(%error, run = run_id, "the report of a dead run cannot be written");
-            None
-        }
-    }
-}
-
-fn interrupted(
-    run_id: &str,
-    abandoned: &Abandoned,
-    run_started: DateTime<Utc>,
-    restore_created: Option<DateTime<Utc>>,
-) -> Facts {
-    let notes = &abandoned.annotations;
-    let sandboxes = notes.get(annotation::SANDBOXES).map(String::as_str).unwrap_or_default();
-    let pairs = sandboxes.split(',').filter_map(|pair| pair.split_once('='));
-    Facts {
-        run_id: run_id.to_owned(),
-        run_started,
-        stop: Some(Stop::new(
-            Reason::Interrupted,
-            "the runner died in mid-run, without a word; this report was completed by the next run",
-        )),
-        backup: notes.get(annotation::BACKUP).map(|name| BackupFacts {
-            name: name.clone(),
-            ..BackupFacts::default()
-        }),
-        sandboxes: pairs
-            .map(|(source, name)| SandboxFacts {
-                source: source.to_owned(),
-                name: name.to_owned(),
-                uid: String::new(),
-            })
-            .collect(),
-        isolation: match restore_created {
-            // It was proved, or the test could do without; nobody knows any more.
-            Some(_) => Isolation::NotTested("what its proof showed died with the run".to_owned()),
-            None => Isolation::NotReached,
-        },
-        died_at: abandoned.renewed_at,
-        elapsed: restore_created
-            .zip(abandoned.renewed_at)
-            .and_then(|(created, last)| (last - created).to_std().ok()),
-        restore: restore_created.map(|created_at| RestoreFacts {
-            name: format!("{}{run_id}", crate::names::PROVIDER_PREFIX),
-            created_at,
-            phase: "not known".to_owned(),
-            ..RestoreFacts::default()
-        }),
-        ..Facts::default()
-    }
-}
-
 /// Removes what dead runs of this test have left. Best effort: what stays is the sweep's.
-async fn tidy(cluster: &Cluster, settings: &Settings, test: &RestoreTest, run_id: &str) {
+pub(super) async fn tidy(cluster: &Cluster, settings: &Settings, test: &RestoreTest, run_id: &str) {
     let name = test.metadata.name.as_deref().unwrap_or_default();
     let provider = &test.spec.backup_source.provider_namespace;
     let left = match cleanup::find_leftovers(cluster, name, provider, run_id, clock::now()).await {
@@ -363,53 +270,5 @@ async fn tidy(cluster: &Cluster, settings: &Settings, test: &RestoreTest, run_id
                 "not all could be removed"
             );
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_report_of_a_dead_run_says_what_its_lease_said() {
-        let notes = Annotations::from([
-            (annotation::BACKUP.to_owned(), "shop-1".to_owned()),
-            (
-                annotation::SANDBOXES.to_owned(),
-                "shop=a-kymaros-abc123,infra=b-kymaros-abc123".to_owned(),
-            ),
-        ]);
-        let at = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
-        let dead = Abandoned {
-            holder: None,
-            annotations: notes,
-            renewed_at: Some(at + Duration::from_secs(90)),
-        };
-        let facts = interrupted("abc123", &dead, at, Some(at));
-        let verdict = judge::judge(&judge_brief(), &facts);
-        assert_eq!(
-            (verdict.score, verdict.conclusive, verdict.reason.as_str()),
-            (0, false, "Interrupted")
-        );
-        let tomorrow = at + Duration::from_hours(24);
-        let status = judge::status::status(&judge_brief(), &facts, &verdict, runner_info(None), tomorrow);
-        assert_eq!(status.backup.unwrap().name, "shop-1");
-        assert_eq!(status.sandboxes, ["a-kymaros-abc123", "b-kymaros-abc123"]);
-        assert_eq!(status.started_at, Some(crate::api::time::to_time(at)));
-        // It ended when it was last heard of, not when somebody found out.
-        let last = crate::api::time::to_time(at + Duration::from_secs(90));
-        assert_eq!(status.completed_at, Some(last.clone()));
-        assert_eq!(status.rto.unwrap().measured.to_string(), "1m30s");
-        let isolated = crate::api::conditions::find(&status.conditions, crate::names::condition::SANDBOX_ISOLATED);
-        assert_eq!(isolated.unwrap().status, "Unknown");
-
-        let early = interrupted("abc123", &dead, at, None);
-        let verdict = judge::judge(&judge_brief(), &early);
-        let status = judge::status::status(&judge_brief(), &early, &verdict, runner_info(None), tomorrow);
-        assert_eq!((status.completed_at, status.rto), (Some(last), None));
-    }
-
-    fn judge_brief() -> crate::facts::Brief {
-        crate::facts::Brief::default()
     }
 }

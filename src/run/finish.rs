@@ -25,9 +25,10 @@ use crate::run::stop::Stopper;
 
 /// How long a report is tried to be written through an outage of the API server; no longer than the Lease can last.
 const WRITING: Duration = Duration::from_mins(5);
-/// Kubernetes kills a pod 120 s after it has told it to stop; what is not done by then must be left to the sweep.
+/// Kubernetes kills a pod 120 s after it has told it to stop. So long after that the clean-up ends, and leaves the rest to the
+/// sweep; its outcome has to be written yet.
 const GRACE: Duration = Duration::from_secs(100);
-/// Of the grace, what writing the report may take.
+/// So long after the signal the report is given up, so that there is time to clean up.
 const WRITING_IN_GRACE: Duration = Duration::from_secs(45);
 /// Where the kubelet looks for a pod's last word.
 const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -87,7 +88,7 @@ pub(super) async fn finish(mut run: Run<'_>, stopper: &Stopper) -> Exit {
         if let Err(error) = test_status(&run, report, &status, &verdict).await {
             tracing::warn!(%error, "the test's status could not be written");
         }
-    } else if !stopper.is_told()
+    } else if stopper.told_at().is_none()
         // There is no time for more than a try of the report then.
         && let Err(error) = report::test_has_no_report(run.cluster, &run.test_ref).await
     {
@@ -132,13 +133,19 @@ fn exit(run: &Run<'_>, verdict: &Verdict, unwritten: bool, left: bool) -> Exit {
 
 /// Writes the report, through an outage of the API server if need be.
 async fn write(run: &Run<'_>, status: &RestoreReportStatus, stopper: &Stopper) -> Result<String, Error> {
-    let limit = if stopper.is_told() { WRITING_IN_GRACE } else { WRITING };
-    let deadline = Instant::now() + limit;
+    let begun = Instant::now();
+    // A signal may come while it is tried.
+    let late = || {
+        Instant::now()
+            >= stopper
+                .told_at()
+                .map_or(begun + WRITING, |told| told + WRITING_IN_GRACE)
+    };
     let started_at = judge::status::started_at(&run.facts);
     loop {
         let attempt = report::write(run.cluster, &run.test_ref, &run.facts.run_id, started_at, status).await;
         match attempt {
-            Err(error) if error.is_transient() && Instant::now() < deadline && !run.admitted.lease.is_lost() => {
+            Err(error) if error.is_transient() && !late() && !run.admitted.lease.is_lost() => {
                 tracing::warn!(%error, "the report could not be written, trying again");
                 sleep(Duration::from_secs(2)).await;
             }
@@ -303,42 +310,48 @@ async fn clean_up(run: &Run<'_>, verdict: &Verdict, stopper: &Stopper) -> Condit
         provider_namespace: run.admitted.test.spec.backup_source.provider_namespace.clone(),
         sandboxes: to_remove(made, &run.announced),
     };
-    let now = clock::now();
+    let limit = Instant::now() + run.settings.cleanup_timeout;
+    let deadline = stopper.told_at().map_or(limit, |told| limit.min(told + GRACE));
     let keep = run.admitted.test.spec.sandbox.keep_failed_for;
-    if !made.is_empty() && !judge::status::is_pass(verdict) && keep.0 > Duration::ZERO {
-        let unmarked = cleanup::keep(run.cluster, &own, now + keep.0).await;
-        for error in unmarked {
-            tracing::warn!(error, "a sandbox could not be marked to be kept");
+    let work = async {
+        if run.facts.restore.is_some() && !judge::status::is_pass(verdict) && keep.0 > Duration::ZERO {
+            return Cleaned::Kept(cleanup::keep(run.cluster, &own, keep.0, deadline).await);
         }
-        let names: Vec<&str> = made.iter().map(|s| s.name.as_str()).collect();
-        let message = format!("kept for {keep} by sandbox.keepFailedFor: {}", names.join(", "));
-        return conditions::build(condition::SANDBOX_CLEANED_UP, false, "Kept", &message, now);
-    }
-    let limit = run.settings.cleanup_timeout;
-    let deadline = Instant::now() + if stopper.is_told() { limit.min(GRACE) } else { limit };
-    let outcome = tokio::select! {
-        outcome = timeout(until(deadline, Duration::ZERO) + Duration::from_secs(5), cleanup::clean_up(run.cluster, &own, deadline)) => outcome.ok(),
+        Cleaned::Removed(cleanup::clean_up(run.cluster, &own, deadline).await)
+    };
+    let cleaned = tokio::select! {
+        cleaned = timeout(until(deadline, Duration::ZERO) + Duration::from_secs(5), work) => cleaned.ok(),
         // Told to stop only now: the kubelet's patience ends before ours.
         () = async { stopper.signal().await; sleep(GRACE).await } => None,
     };
-    let now = clock::now();
-    match outcome {
-        Some(outcome) if outcome.left.is_empty() => {
-            conditions::build(condition::SANDBOX_CLEANED_UP, true, "CleanedUp", "nothing is left", now)
+    let left = match cleaned {
+        Some(Cleaned::Kept(writes)) => {
+            let names: Vec<&str> = made.iter().map(|s| s.name.as_str()).collect();
+            let mut message = format!("kept for {keep} by sandbox.keepFailedFor: {}", names.join(", "));
+            if let Some(writes) = writes {
+                message = format!("{message}; {writes}");
+            }
+            return conditions::build(condition::SANDBOX_CLEANED_UP, false, "Kept", &message, clock::now());
         }
-        Some(outcome) => {
-            let message = format!("left for the next run or the sweep: {}", outcome.left.join("; "));
-            tracing::warn!("{message}");
-            conditions::build(condition::SANDBOX_CLEANED_UP, false, "Left", &message, now)
+        Some(Cleaned::Removed(outcome)) if outcome.left.is_empty() => {
+            let message = "nothing is left";
+            return conditions::build(condition::SANDBOX_CLEANED_UP, true, "CleanedUp", message, clock::now());
         }
-        None => conditions::build(
-            condition::SANDBOX_CLEANED_UP,
-            false,
-            "Left",
-            "clean-up did not end in time; the sweep goes on",
-            now,
-        ),
-    }
+        Some(Cleaned::Removed(outcome)) => outcome.left.join("; "),
+        None => "clean-up did not end in time".to_owned(),
+    };
+    // The run is over, and with it goes the Lease that would say when it ended.
+    cleanup::expire(run.cluster, &own, clock::now() + run.admitted.test.spec.sandbox.ttl.0).await;
+    let message = format!("left for the next run or the sweep: {left}");
+    tracing::warn!("{message}");
+    conditions::build(condition::SANDBOX_CLEANED_UP, false, "Left", &message, clock::now())
+}
+
+/// What became of what the run had made.
+enum Cleaned {
+    /// The sandboxes stay for a while; and what the provider still writes into them, if anything.
+    Kept(Option<String>),
+    Removed(cleanup::CleanUp),
 }
 
 /// The sandboxes of a run, by name and UID. One that was stopped while it made them does not know of all, but it has announced

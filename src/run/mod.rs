@@ -7,6 +7,7 @@ mod admit;
 mod choose;
 mod finish;
 mod look;
+mod owed;
 mod restore;
 mod stop;
 mod timeline;
@@ -29,7 +30,7 @@ use crate::lease::{Annotations, Held};
 use crate::names::{TURN_LEASE, annotation};
 use crate::observe::Startup;
 use crate::plan::{self, PlanError, Served, ValidTest};
-use crate::report::TestRef;
+use crate::report::{self, TestRef};
 use crate::settings::{FailJobOn, Settings};
 use crate::velero::Restore;
 use admit::Policy;
@@ -60,7 +61,7 @@ async fn run_in_span(settings: &Settings) -> Exit {
 }
 
 async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Exit {
-    let admitted = match admit::admit(settings, cluster).await {
+    let mut admitted = match admit::admit(settings, cluster).await {
         Ok(admitted) => admitted,
         Err(exit) => return exit,
     };
@@ -104,10 +105,30 @@ async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Ex
     };
     run.conclude(stopped);
     let exit = Box::pin(finish::finish(run, signals)).await;
-    if !admitted.lease.is_lost() {
+    if exit != Exit::Unavailable && pay(cluster, &mut admitted).await {
         admitted.lease.release().await;
+    } else {
+        // Whoever takes it over will see that a report is owed.
+        admitted.lease.leave().await;
     }
     exit
+}
+
+/// Tries once more to write the reports that earlier runs owe; `false` if some are owed still.
+async fn pay(cluster: &Cluster, admitted: &mut admit::Admitted) -> bool {
+    if admitted.owed.is_empty() || admitted.lease.is_lost() {
+        return true;
+    }
+    let test = TestRef::of(&admitted.test);
+    match report::list(cluster, &test.namespace, &test.name).await {
+        Ok(reports) => {
+            let last = report::last_finished(&reports);
+            let mut last = admit::digest_of(cluster, &test.namespace, last).await;
+            owed::complete(cluster, &admitted.test, &mut admitted.owed, &reports, &mut last).await;
+        }
+        Err(error) => tracing::warn!(%error, "earlier reports cannot be read"),
+    }
+    admitted.owed.is_empty()
 }
 
 /// A run in the middle.
@@ -158,6 +179,7 @@ struct Restored {
 
 impl Run<'_> {
     async fn phases(&mut self, test: &RestoreTest, policy: Result<Policy, crate::cluster::Error>) -> Result<(), Stop> {
+        admit::tidy(self.cluster, self.settings, test, &self.facts.run_id).await;
         let runner = self.prepare().await?;
         let policy = policy.map_err(api)?;
         let unreadable: Vec<PlanError> = self
@@ -177,7 +199,8 @@ impl Run<'_> {
             self.cluster,
             &valid.spec.backup_source.provider_namespace,
             &self.facts.run_id,
-        );
+        )
+        .of_test(&valid.name);
 
         fence::self_test(self.cluster, &self.settings.pod.namespace).await?;
         let chosen = choose::choose(&velero, &valid, admit::random()?).await?;

@@ -2,6 +2,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::facts::{Reason, Stop};
 
@@ -9,7 +10,15 @@ use crate::facts::{Reason, Stop};
 /// kills the run without a report.
 #[derive(Debug)]
 pub(super) struct Stopper {
-    told: watch::Receiver<Option<&'static str>>,
+    told: watch::Receiver<Option<Told>>,
+}
+
+/// A signal that has come.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    signal: &'static str,
+    /// When the first one came: the kubelet's patience begins with it.
+    at: Instant,
 }
 
 impl Stopper {
@@ -40,23 +49,28 @@ impl Stopper {
     /// Returns when a signal has come.
     pub(super) async fn signal(&self) -> &'static str {
         let mut told = self.told.clone();
-        let signal = told.wait_for(Option::is_some).await.ok().and_then(|signal| *signal);
-        match signal {
-            Some(signal) => signal,
+        let told = told.wait_for(Option::is_some).await.ok().and_then(|told| *told);
+        match told {
+            Some(told) => told.signal,
             // Nobody listens any more, so none will come.
             None => std::future::pending().await,
         }
     }
 
-    /// Has a signal come?
-    pub(super) fn is_told(&self) -> bool {
-        self.told.borrow().is_some()
+    /// When the first signal came, if one has.
+    pub(super) fn told_at(&self) -> Option<Instant> {
+        self.told.borrow().map(|told| told.at)
     }
 }
 
-async fn listen(mut handler: Signal, name: &'static str, sender: watch::Sender<Option<&'static str>>) {
+async fn listen(mut handler: Signal, name: &'static str, sender: watch::Sender<Option<Told>>) {
     while handler.recv().await.is_some() {
         tracing::warn!(signal = name, "received");
-        sender.send_replace(Some(name));
+        let at = Instant::now();
+        sender.send_if_modified(|told| {
+            let first = told.is_none();
+            told.get_or_insert(Told { signal: name, at });
+            first
+        });
     }
 }

@@ -284,12 +284,17 @@ async fn leftovers_are_those_of_dead_runs_and_not_what_is_kept() {
             .is_empty()
     );
 
-    let until = now + chrono::TimeDelta::hours(2);
-    assert!(keep(&cluster, &run(), until).await.is_empty());
     assert_eq!(
-        store.lock().unwrap().objects[SANDBOX]["metadata"]["annotations"]["kymaros.io/expires-at"],
-        "2026-01-01T13:00:00Z"
+        keep(&cluster, &run(), Duration::from_hours(2), in_one_minute()).await,
+        None
     );
+    let until: DateTime<Utc> = {
+        let store = store.lock().unwrap();
+        let expires = &store.objects[SANDBOX]["metadata"]["annotations"]["kymaros.io/expires-at"];
+        expires.as_str().unwrap().parse().unwrap()
+    };
+    let left = until - crate::clock::now();
+    assert!((7195..=7200).contains(&left.num_seconds()), "{until}");
     assert!(
         find_leftovers(&cluster, "shop", "velero", "own999", now)
             .await
@@ -303,4 +308,18 @@ async fn leftovers_are_those_of_dead_runs_and_not_what_is_kept() {
             .len(),
         1
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn sandboxes_are_kept_only_once_the_provider_rests() {
+    let busy = full().with(PVR, volume_restore("InProgress"));
+    let (cluster, log, _) = serve(busy);
+    let writes_still = keep(&cluster, &run(), Duration::from_hours(2), in_one_minute()).await;
+    assert!(writes_still.unwrap().contains("still InProgress"));
+    let asked = writes(&log);
+    let told = asked.iter().position(|write| write.contains("kymaros-abc123-1"));
+    let marked = asked
+        .iter()
+        .position(|write| write == "PATCH rp-test-shop-kymaros-abc123");
+    assert!(told.unwrap() < marked.unwrap(), "{asked:?}");
 }

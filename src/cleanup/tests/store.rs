@@ -98,7 +98,12 @@ impl Store {
     }
 
     fn delete(&mut self, path: &str, options: &Value) -> Reply {
-        let uid = &self.objects[path]["metadata"]["uid"];
+        let meta = &self.objects[path]["metadata"];
+        let uid = &meta["uid"];
+        let version = &options["preconditions"]["resourceVersion"];
+        if !version.is_null() && *version != meta["resourceVersion"] {
+            return Reply::status(409, "Conflict", "Precondition failed: ResourceVersion in precondition");
+        }
         if options["preconditions"]["uid"] != *uid {
             return Reply::status(
                 409,
@@ -136,6 +141,7 @@ fn is_collection(path: &str) -> bool {
         "serverstatusrequests",
         "leases",
         "volumesnapshotcontents",
+        "restoretests",
     ];
     path.rsplit('/').next().is_some_and(|last| kinds.contains(&last))
 }

@@ -82,3 +82,50 @@ async fn the_sweep_leaves_live_runs_and_busy_providers_alone() {
     let (waiting, touched) = swept(busy, "2026-01-01T12:00:00Z").await;
     assert_eq!((waiting.waiting, touched.len()), (1, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_dead_run_left_at_the_provider_alone_goes_too() {
+    const NOW: &str = "2026-01-01T08:00:00Z";
+    let mut bare = full();
+    let inside = "/api/v1/namespaces/rp-test-shop-kymaros-abc123";
+    bare.objects.retain(|path, _| !path.starts_with(inside));
+    bare.objects
+        .remove("/api/v1/namespaces/velero/configmaps/plugin-config");
+    let test = json!({"metadata": {"namespace": "kymaros-system"}, "spec": {"backupSource": {"provider": "velero", "namespaces": [{"name": "shop"}]}}});
+    let test_path = "/apis/restore.kymaros.io/v1alpha1/namespaces/kymaros-system/restoretests/shop";
+    // Nobody says where to look.
+    let without = Store {
+        objects: bare.objects.clone(),
+        ..Store::default()
+    };
+    assert_eq!(swept(without, NOW).await.0, Swept::default());
+
+    let turn = "/apis/coordination.k8s.io/v1/namespaces/velero/leases/kymaros-turn";
+    let bare = bare
+        .with(test_path, test)
+        .with(turn, lease("2020-01-01T08:00:00.000000Z"));
+    let alive = Store {
+        objects: bare.objects.clone(),
+        ..Store::default()
+    };
+    let (done, touched) = swept(bare, NOW).await;
+    assert_eq!((done.removed, done.left.len()), (1, 0), "{done:?}");
+    for gone in [
+        "DELETE kymaros-abc123",
+        "DELETE kymaros-abc123-0",
+        "DELETE kymaros-turn",
+    ] {
+        assert!(touched.contains(&gone.to_owned()), "{gone}: {touched:?}");
+    }
+    assert!(!touched.iter().any(|write| write.contains("somebody")), "{touched:?}");
+
+    // The same while its run lives.
+    let now = crate::clock::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    let pod = json!({"metadata": {"uid": "uid-runner-1"}, "status": {"phase": "Running"}});
+    let alive = alive
+        .with(LEASE, lease(&now))
+        .with(turn, lease(&now))
+        .with("/api/v1/namespaces/kymaros-system/pods/runner-1", pod);
+    let (nothing, touched) = swept(alive, NOW).await;
+    assert_eq!((nothing, touched.len()), (Swept::default(), 0), "{touched:?}");
+}
