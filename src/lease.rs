@@ -558,7 +558,7 @@ mod tests {
             annotations: noted,
             renewed_at: Some(renewed),
         };
-        assert_eq!(dead, [expected.clone()]);
+        assert_eq!(dead, std::slice::from_ref(&expected));
         // The one that took it over dies as well, before it has written the report.
         let mut second = lease(renewed);
         let own = (annotation::RUN.to_owned(), "def456".to_owned());
