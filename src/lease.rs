@@ -80,6 +80,43 @@ pub struct Abandoned {
     pub renewed_at: Option<DateTime<Utc>>,
 }
 
+impl Abandoned {
+    fn of(lease: Lease) -> Self {
+        let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref());
+        Self {
+            renewed_at: renewed.map(from_micro),
+            holder: identity(&lease).and_then(Holder::parse),
+            annotations: lease.metadata.annotations.unwrap_or_default(),
+        }
+    }
+}
+
+/// How long writes that may or may not have been done are sent again.
+struct Patience {
+    limit: Duration,
+    end: Option<Instant>,
+}
+
+impl Patience {
+    fn of(cluster: &Cluster) -> Self {
+        Self {
+            limit: cluster.timeout(),
+            end: None,
+        }
+    }
+
+    /// Pauses after an error that may pass; the error when it has lasted too long, or does not pass.
+    async fn bear(&mut self, error: Error) -> Result<(), Error> {
+        let now = Instant::now();
+        if !error.is_transient() || now >= *self.end.get_or_insert(now + self.limit) {
+            return Err(error);
+        }
+        tracing::warn!(%error, "asking for the Lease again");
+        sleep(Duration::from_secs(1)).await;
+        Ok(())
+    }
+}
+
 /// Where a Lease is, and for whom.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
@@ -97,23 +134,36 @@ pub struct Request<'a> {
     pub wait: Duration,
 }
 
-/// Asks for a Lease and waits for it.
+/// Asks for a Lease and waits for it. A write that failed without a refusal may have been done all the same, and shows by whose
+/// name is on the Lease; so it is sent again for as long as one call may last.
 pub async fn ask(cluster: &Cluster, request: &Request<'_>) -> Result<Asked, Error> {
     let leases: Objects<Lease> = cluster.namespaced(request.namespace);
     let deadline = Instant::now() + request.wait;
+    let mut trouble = Patience::of(cluster);
+    // Whose Lease we may have taken over without being told.
+    let mut from: Option<Abandoned> = None;
+    let mut asked_at = Instant::now();
     loop {
-        let asked_at = Instant::now();
+        let mut unanswered = None;
+        let now = Instant::now();
         match leases.create(&fresh(request, clock::now())).await {
-            Ok(lease) => return Ok(Asked::Held(Box::new(Held::new(leases, lease, asked_at)), None)),
+            Ok(lease) => return Ok(Asked::Held(Box::new(Held::new(leases, lease, now)), None)),
             Err(error) if error.is_already_exists() => {}
+            Err(error) if error.is_transient() => {
+                unanswered = Some(error);
+                asked_at = now;
+            }
             Err(error) => return Err(error),
         }
         let Some(current) = leases.get_opt(request.name).await? else {
+            if let Some(error) = unanswered {
+                trouble.bear(error).await?;
+            }
             continue;
         };
         if identity(&current) == Some(request.holder.identity().as_str()) {
             // The answer to an earlier request of ours was lost.
-            return Ok(Asked::Held(Box::new(Held::new(leases, current, asked_at)), None));
+            return Ok(Asked::Held(Box::new(Held::new(leases, current, asked_at)), from));
         }
         if is_abandoned(cluster, request.pod_namespace, &current).await? {
             let mut taken = fresh(request, clock::now());
@@ -125,27 +175,25 @@ pub async fn ask(cluster: &Cluster, request: &Request<'_>) -> Result<Asked, Erro
             if let Some(spec) = &mut taken.spec {
                 spec.lease_transitions = Some(transitions.saturating_add(1));
             }
-            let asked_at = Instant::now();
+            let abandoned = Abandoned::of(current);
+            asked_at = Instant::now();
             match leases.replace(&taken).await {
                 Ok(lease) => {
-                    let renewed = current.spec.as_ref().and_then(|spec| spec.renew_time.as_ref());
-                    let abandoned = Abandoned {
-                        holder: identity(&current).and_then(Holder::parse),
-                        renewed_at: renewed.map(from_micro),
-                        annotations: current.metadata.annotations.unwrap_or_default(),
-                    };
-                    return Ok(Asked::Held(
-                        Box::new(Held::new(leases, lease, asked_at)),
-                        Some(abandoned),
-                    ));
+                    let held = Held::new(leases, lease, asked_at);
+                    return Ok(Asked::Held(Box::new(held), Some(abandoned)));
                 }
                 Err(error) if error.is_conflict() || error.is_not_found() => continue,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    from = Some(abandoned);
+                    trouble.bear(error).await?;
+                    continue;
+                }
             }
         }
         if !freed(cluster, request, &leases, &current, deadline).await? {
             return Ok(Asked::Busy(identity(&current).unwrap_or("somebody").to_owned()));
         }
+        trouble.end = None;
     }
 }
 
@@ -411,6 +459,7 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::fake::{self, Reply};
 
     fn holder() -> Holder {
         Holder {
@@ -462,5 +511,79 @@ mod tests {
         assert_eq!(left(300), Duration::ZERO);
         assert_eq!(left(9000), Duration::ZERO);
         assert_eq!(time_left(&Lease::default(), renewed), Duration::ZERO);
+    }
+
+    /// A server that holds one Lease, and loses its first answer to each of these methods after it has done what it was asked.
+    fn forgetful(mut stored: Option<serde_json::Value>, mut loses: Vec<&'static str>) -> Cluster {
+        let (cluster, _) = fake::cluster(move |asked| {
+            match (asked.method.as_str(), &stored) {
+                ("GET", _) if asked.path.contains("/pods/") => return Reply::status(404, "NotFound", "not found"),
+                ("GET", Some(lease)) => return Reply::json(lease),
+                ("POST", Some(_)) => return Reply::status(409, "AlreadyExists", "already exists"),
+                ("POST" | "PUT", _) => stored = Some(asked.body.clone()),
+                _ => return Reply::status(404, "NotFound", "not found"),
+            }
+            match loses.iter().position(|method| *method == asked.method) {
+                Some(lost) => {
+                    loses.remove(lost);
+                    Reply::Refuse
+                }
+                None => Reply::json(&asked.body),
+            }
+        });
+        cluster
+    }
+
+    async fn asked(cluster: &Cluster) -> Option<Abandoned> {
+        let request = Request {
+            namespace: "kymaros-system",
+            name: "shop",
+            pod_namespace: "kymaros-system",
+            holder: &holder(),
+            annotations: Annotations::new(),
+            wait: Duration::ZERO,
+        };
+        match ask(cluster, &request).await.unwrap() {
+            Asked::Held(held, abandoned) => {
+                assert!(!held.is_lost());
+                abandoned
+            }
+            Asked::Busy(other) => panic!("busy: {other}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_ours_although_nobody_said_so() {
+        assert_eq!(asked(&forgetful(None, vec!["POST"])).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whose_lease_was_taken_over_is_known_although_nobody_said_so() {
+        let mut dead = lease(clock::now());
+        let spec = dead.spec.get_or_insert_default();
+        spec.holder_identity = Some("zzz999/shop-0/u-0".to_owned());
+        dead.metadata.annotations = Some(Annotations::from([("kymaros.io/run".to_owned(), "zzz999".to_owned())]));
+        let cluster = forgetful(Some(serde_json::to_value(&dead).unwrap()), vec!["PUT"]);
+        let abandoned = asked(&cluster).await.expect("a dead run");
+        assert_eq!(abandoned.annotations["kymaros.io/run"], "zzz999");
+        assert_eq!(abandoned.holder.map(|holder| holder.run_id).as_deref(), Some("zzz999"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_stays_away_is_not_asked_for_ever() {
+        let (cluster, log) = fake::cluster(|asked| match asked.method.as_str() {
+            "GET" => Reply::status(404, "NotFound", "not found"),
+            _ => Reply::Refuse,
+        });
+        let request = Request {
+            namespace: "kymaros-system",
+            name: "shop",
+            pod_namespace: "kymaros-system",
+            holder: &holder(),
+            annotations: Annotations::new(),
+            wait: Duration::ZERO,
+        };
+        assert!(ask(&cluster, &request).await.unwrap_err().is_transient());
+        assert!((5..60).contains(&log.lock().unwrap().len()));
     }
 }
