@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use k8s_openapi::api::core::v1::Namespace;
+use kube::core::{ApiResource, DynamicObject};
 
 use crate::api::{HealthCheckPolicy, RestoreTest};
 use crate::cleanup;
@@ -19,7 +20,7 @@ use crate::names::{annotation, label};
 use crate::plan::{self, PlanError};
 use crate::report::{self, TestRef};
 use crate::run::Exit;
-use crate::run::finish::runner_info;
+use crate::run::finish::{WRITING, last_resort, last_word, patiently, runner_info};
 use crate::settings::Settings;
 
 /// A turn on the provider is waited for as long as the run may last; the run's own deadline ends the wait.
@@ -102,7 +103,9 @@ pub(super) async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admi
         }
         Err(error) => {
             tracing::error!(%error, "the test cannot be read");
-            return Err(Exit::Unavailable);
+            let mut unread = DynamicObject::new(name, &ApiResource::erase::<RestoreTest>(&()));
+            unread.metadata.namespace = Some(namespace.clone());
+            return Err(unheard(&plan::stored_test(&unread).0, String::new(), &error));
         }
     };
     let (test, unreadable) = plan::stored_test(&stored);
@@ -144,17 +147,20 @@ pub(super) async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admi
         }
         Err(error) => {
             tracing::error!(%error, "the Lease cannot be taken");
-            return Err(Exit::Unavailable);
+            return Err(unheard(&test, holder.run_id, &error));
         }
     };
     // From here on the run has a Lease, and whatever goes wrong it has a report.
-    let reports = report::list(cluster, namespace, name).await.unwrap_or_else(|error| {
+    let listed = patiently(WRITING, &lease, async || report::list(cluster, namespace, name).await).await;
+    let known = listed.is_ok();
+    let reports = listed.unwrap_or_else(|error| {
         tracing::warn!(%error, "earlier reports cannot be read");
         Vec::new()
     });
     let mut last = digest_of(cluster, namespace, report::last_finished(&reports)).await;
-    if let Some(abandoned) = &abandoned
-        && let Some(completed) = complete(cluster, &test, &test_ref, abandoned, &reports, last.clone()).await
+    // Not knowing whether the dead run has a report, nobody may write it another.
+    if let Some(abandoned) = abandoned.as_ref().filter(|_| known)
+        && let Some(completed) = complete(cluster, &lease, &test, &test_ref, abandoned, &reports, last.clone()).await
     {
         last = digest_of(cluster, namespace, Some(&completed)).await;
     }
@@ -175,6 +181,27 @@ pub(super) async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admi
         lease,
         pod_namespace: namespace.clone(),
     })
+}
+
+/// A run that cannot even begin still says what became of it, if only in its log: no report may be written without the Lease.
+fn unheard(test: &RestoreTest, run_id: String, error: &Error) -> Exit {
+    let now = clock::now();
+    let facts = Facts {
+        run_id,
+        run_started: now,
+        stop: Some(super::api_ref(error)),
+        ..Facts::default()
+    };
+    let record = Record {
+        brief: Cow::Owned(plan::brief_of_invalid(test, None)),
+        facts: Cow::Owned(facts),
+        runner: runner_info(None),
+        judged_at: now,
+    };
+    let (verdict, status) = record.judge();
+    last_resort(&status);
+    last_word(&verdict.message);
+    Exit::Unavailable
 }
 
 /// An id that no sandbox has, whatever test it is of. It is drawn before anything is made, so that it is the same everywhere;
@@ -247,6 +274,7 @@ pub(super) async fn warn(cluster: &Cluster, test: &TestRef, reason: &str, note: 
 /// Writes the report that a dead run did not come to write, and returns its name.
 async fn complete(
     cluster: &Cluster,
+    lease: &Held,
     test: &RestoreTest,
     test_ref: &TestRef,
     abandoned: &Abandoned,
@@ -283,7 +311,11 @@ async fn complete(
         judged_at: now,
     };
     let (_, status) = record.judge();
-    match report::write(cluster, test_ref, &run_id, judge::status::started_at(&facts), &status).await {
+    let started_at = judge::status::started_at(&facts);
+    let written = patiently(WRITING, lease, async || {
+        report::write(cluster, test_ref, &run_id, started_at, &status).await
+    });
+    match written.await {
         Ok(report) => {
             tracing::info!(report, run = run_id, "completed the report of a dead run");
             Some(report)
@@ -309,7 +341,7 @@ fn interrupted(
         run_started,
         stop: Some(Stop::new(
             Reason::Interrupted,
-            "the runner died in mid-run, without a word; this report was completed by the next run",
+            "the runner died in mid-run or could not write its report, which then stands in its log; this report was completed by the next run",
         )),
         backup: notes.get(annotation::BACKUP).map(|name| BackupFacts {
             name: name.clone(),

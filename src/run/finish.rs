@@ -17,6 +17,7 @@ use crate::cluster::{Cluster, Error};
 use crate::facts::{Reason, SandboxFacts};
 use crate::judge::record::{self, Record};
 use crate::judge::{self, Verdict};
+use crate::lease::Held;
 use crate::names::condition;
 use crate::plan;
 use crate::report::{self, Ended};
@@ -24,7 +25,7 @@ use crate::run::admit::warn;
 use crate::run::stop::Stopper;
 
 /// How long a report is tried to be written through an outage of the API server; no longer than the Lease can last.
-const WRITING: Duration = Duration::from_mins(5);
+pub(super) const WRITING: Duration = Duration::from_mins(5);
 /// Kubernetes kills a pod 120 s after it has told it to stop; what is not done by then must be left to the sweep.
 const GRACE: Duration = Duration::from_secs(100);
 /// Of the grace, what writing the report may take.
@@ -133,21 +134,30 @@ fn exit(run: &Run<'_>, verdict: &Verdict, unwritten: bool, left: bool) -> Exit {
 /// Writes the report, through an outage of the API server if need be.
 async fn write(run: &Run<'_>, status: &RestoreReportStatus, stopper: &Stopper) -> Result<String, Error> {
     let limit = if stopper.is_told() { WRITING_IN_GRACE } else { WRITING };
-    let deadline = Instant::now() + limit;
     let started_at = judge::status::started_at(&run.facts);
+    let written = patiently(limit, &run.admitted.lease, async || {
+        report::write(run.cluster, &run.test_ref, &run.facts.run_id, started_at, status).await
+    });
+    written.await.inspect_err(|error| {
+        tracing::error!(%error, "the report could not be written; it stands in the next line");
+        last_resort(status);
+    })
+}
+
+/// Tries through an outage of the API server what must not be given up after one call's limit, for as long as the Lease is ours.
+pub(super) async fn patiently<T>(
+    limit: Duration,
+    lease: &Held,
+    attempt: impl AsyncFn() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let deadline = Instant::now() + limit;
     loop {
-        let attempt = report::write(run.cluster, &run.test_ref, &run.facts.run_id, started_at, status).await;
-        match attempt {
-            Err(error) if error.is_transient() && Instant::now() < deadline && !run.admitted.lease.is_lost() => {
-                tracing::warn!(%error, "the report could not be written, trying again");
+        match attempt().await {
+            Err(error) if error.is_transient() && Instant::now() < deadline && !lease.is_lost() => {
+                tracing::warn!(%error, "no success yet, trying again");
                 sleep(Duration::from_secs(2)).await;
             }
-            Err(error) => {
-                tracing::error!(%error, "the report could not be written; it stands in the next line");
-                last_resort(status);
-                return Err(error);
-            }
-            Ok(name) => return Ok(name),
+            other => return other,
         }
     }
 }
@@ -175,7 +185,7 @@ fn log(record: &Record<'_>) {
 }
 
 /// A report that cannot be written is not lost: it goes to the log as one line.
-fn last_resort(status: &RestoreReportStatus) {
+pub(super) fn last_resort(status: &RestoreReportStatus) {
     match serde_json::to_string(status) {
         Ok(json) => tracing::error!(target: "kymaros_runner::report", report = json, "report"),
         Err(error) => tracing::error!(%error, "the report cannot be printed either"),
@@ -183,7 +193,7 @@ fn last_resort(status: &RestoreReportStatus) {
 }
 
 /// What `kubectl describe pod` shows of a finished run. Outside a pod there is no such file.
-fn last_word(message: &str) {
+pub(super) fn last_word(message: &str) {
     let word = crate::api::limits::cut(message, 1000);
     if let Err(error) = std::fs::OpenOptions::new()
         .write(true)

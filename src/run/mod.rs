@@ -33,7 +33,7 @@ use crate::report::TestRef;
 use crate::settings::{FailJobOn, Settings};
 use crate::velero::Restore;
 use admit::Policy;
-use choose::{Chosen, api};
+use choose::{Chosen, api, api_ref};
 use stop::Stopper;
 use timeline::Timeline;
 
@@ -104,7 +104,8 @@ async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Ex
     };
     run.conclude(stopped);
     let exit = Box::pin(finish::finish(run, signals)).await;
-    if !admitted.lease.is_lost() {
+    // Without a report the Lease stays: its annotations are what the next run makes one of.
+    if !admitted.lease.is_lost() && exit != Exit::Unavailable {
         admitted.lease.release().await;
     }
     exit
