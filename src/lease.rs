@@ -29,9 +29,6 @@ const RENEWAL: Duration = Duration::from_secs(20);
 /// The holder stops acting so long before the Lease would expire.
 const MARGIN: Duration = Duration::from_secs(30);
 
-/// How long a request for a Lease is tried again.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// Annotations of a Lease.
 pub type Annotations = BTreeMap<String, String>;
 
@@ -89,11 +86,9 @@ const REMEMBERED: usize = 8;
 
 /// What the holder of `lease` and those before it have left in it, the oldest first.
 fn abandoned(lease: &Lease) -> Vec<Abandoned> {
+    let mut dead = dead_before(lease);
     let mut annotations = lease.metadata.annotations.clone().unwrap_or_default();
-    let earlier = annotations.remove(annotation::DEAD_RUNS);
-    let mut dead: Vec<Abandoned> = earlier
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default();
+    annotations.remove(annotation::DEAD_RUNS);
     dead.push(Abandoned {
         annotations,
         renewed_at: lease
@@ -105,6 +100,15 @@ fn abandoned(lease: &Lease) -> Vec<Abandoned> {
     dead.split_off(dead.len().saturating_sub(REMEMBERED))
 }
 
+/// What those before its holder have left in it.
+fn dead_before(lease: &Lease) -> Vec<Abandoned> {
+    let annotations = lease.metadata.annotations.as_ref();
+    let noted = annotations.and_then(|all| all.get(annotation::DEAD_RUNS));
+    noted
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
+}
+
 /// As an annotation of a Lease; an empty one is none.
 pub fn remembered(dead: &[Abandoned]) -> Annotations {
     let text = match dead {
@@ -112,6 +116,32 @@ pub fn remembered(dead: &[Abandoned]) -> Annotations {
         dead => serde_json::to_string(dead).unwrap_or_default(),
     };
     Annotations::from([(annotation::DEAD_RUNS.to_owned(), text)])
+}
+
+/// How long writes that may or may not have been done are sent again.
+struct Patience {
+    limit: Duration,
+    end: Option<Instant>,
+}
+
+impl Patience {
+    fn of(cluster: &Cluster) -> Self {
+        Self {
+            limit: cluster.timeout(),
+            end: None,
+        }
+    }
+
+    /// Pauses after an error that may pass; the error when it has lasted too long, or does not pass.
+    async fn bear(&mut self, error: Error) -> Result<(), Error> {
+        let now = Instant::now();
+        if !error.is_transient() || now >= *self.end.get_or_insert(now + self.limit) {
+            return Err(error);
+        }
+        tracing::warn!(%error, "asking for the Lease again");
+        sleep(Duration::from_secs(1)).await;
+        Ok(())
+    }
 }
 
 /// Where a Lease is, and for whom.
@@ -131,37 +161,34 @@ pub struct Request<'a> {
     pub wait: Duration,
 }
 
-/// Asks for a Lease and waits for it.
+/// Asks for a Lease and waits for it. A write that failed without a refusal may have been done all the same, and shows by whose
+/// name is on the Lease; so it is sent again for as long as one call may last.
 pub async fn ask(cluster: &Cluster, request: &Request<'_>) -> Result<Asked, Error> {
     let leases: Objects<Lease> = cluster.namespaced(request.namespace);
     let deadline = Instant::now() + request.wait;
-    let patience = Instant::now() + PATIENCE;
+    let mut trouble = Patience::of(cluster);
+    let mut asked_at = Instant::now();
     loop {
-        let asked_at = Instant::now();
+        let mut unanswered = None;
+        let now = Instant::now();
         match leases.create(&fresh(request, clock::now())).await {
-            Ok(lease) => return Ok(Asked::Held(Box::new(Held::new(leases, lease, asked_at)), Vec::new())),
+            Ok(lease) => return Ok(Asked::Held(Box::new(Held::new(leases, lease, now)), Vec::new())),
             Err(error) if error.is_already_exists() => {}
-            // It may have been made although the answer was lost; then it is there the next time, and ours.
-            Err(error) if error.is_transient() && asked_at < patience => {
-                tracing::debug!(%error, "the Lease could not be made, trying again");
-                sleep(Duration::from_secs(1)).await;
-                continue;
+            Err(error) if error.is_transient() => {
+                unanswered = Some(error);
+                asked_at = now;
             }
             Err(error) => return Err(error),
         }
         let Some(current) = leases.get_opt(request.name).await? else {
+            if let Some(error) = unanswered {
+                trouble.bear(error).await?;
+            }
             continue;
         };
         if identity(&current) == Some(request.holder.identity().as_str()) {
             // The answer to an earlier request of ours was lost.
-            let dead = current
-                .metadata
-                .annotations
-                .as_ref()
-                .and_then(|a| a.get(annotation::DEAD_RUNS));
-            let dead = dead
-                .and_then(|text| serde_json::from_str(text).ok())
-                .unwrap_or_default();
+            let dead = dead_before(&current);
             return Ok(Asked::Held(Box::new(Held::new(leases, current, asked_at)), dead));
         }
         if is_abandoned(cluster, request.pod_namespace, &current).await? {
@@ -180,21 +207,20 @@ pub async fn ask(cluster: &Cluster, request: &Request<'_>) -> Result<Asked, Erro
             if let Some(spec) = &mut taken.spec {
                 spec.lease_transitions = Some(transitions.saturating_add(1));
             }
-            let asked_at = Instant::now();
+            asked_at = Instant::now();
             match leases.replace(&taken).await {
                 Ok(lease) => return Ok(Asked::Held(Box::new(Held::new(leases, lease, asked_at)), dead)),
                 Err(error) if error.is_conflict() || error.is_not_found() => continue,
-                Err(error) if error.is_transient() && asked_at < patience => {
-                    tracing::debug!(%error, "the Lease could not be taken over, trying again");
-                    sleep(Duration::from_secs(1)).await;
+                Err(error) => {
+                    trouble.bear(error).await?;
                     continue;
                 }
-                Err(error) => return Err(error),
             }
         }
         if !freed(cluster, request, &leases, &current, deadline).await? {
             return Ok(Asked::Busy(identity(&current).unwrap_or("somebody").to_owned()));
         }
+        trouble.end = None;
     }
 }
 
@@ -494,6 +520,7 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::fake::{self, Reply};
 
     fn holder() -> Holder {
         Holder {
@@ -576,5 +603,79 @@ mod tests {
             last.metadata.annotations = Some(remembered(&abandoned(&last)));
         }
         assert_eq!(abandoned(&last).len(), REMEMBERED);
+    }
+
+    /// A server that holds one Lease, and loses its first answer to each of these methods after it has done what it was asked.
+    fn forgetful(mut stored: Option<serde_json::Value>, mut loses: Vec<&'static str>) -> Cluster {
+        let (cluster, _) = fake::cluster(move |asked| {
+            match (asked.method.as_str(), &stored) {
+                ("GET", _) if asked.path.contains("/pods/") => return Reply::status(404, "NotFound", "not found"),
+                ("GET", Some(lease)) => return Reply::json(lease),
+                ("POST", Some(_)) => return Reply::status(409, "AlreadyExists", "already exists"),
+                ("POST" | "PUT", _) => stored = Some(asked.body.clone()),
+                _ => return Reply::status(404, "NotFound", "not found"),
+            }
+            match loses.iter().position(|method| *method == asked.method) {
+                Some(lost) => {
+                    loses.remove(lost);
+                    Reply::Refuse
+                }
+                None => Reply::json(&asked.body),
+            }
+        });
+        cluster
+    }
+
+    async fn asked(cluster: &Cluster) -> Vec<Abandoned> {
+        let request = Request {
+            namespace: "kymaros-system",
+            name: "shop",
+            pod_namespace: "kymaros-system",
+            holder: &holder(),
+            annotations: Annotations::new(),
+            wait: Duration::ZERO,
+        };
+        match ask(cluster, &request).await.unwrap() {
+            Asked::Held(held, abandoned) => {
+                assert!(!held.is_lost());
+                abandoned
+            }
+            Asked::Busy(other) => panic!("busy: {other}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_ours_although_nobody_said_so() {
+        assert_eq!(asked(&forgetful(None, vec!["POST"])).await, []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whose_lease_was_taken_over_is_known_although_nobody_said_so() {
+        let mut dead = lease(clock::now());
+        let spec = dead.spec.get_or_insert_default();
+        spec.holder_identity = Some("zzz999/shop-0/u-0".to_owned());
+        dead.metadata.annotations = Some(Annotations::from([("kymaros.io/run".to_owned(), "zzz999".to_owned())]));
+        let cluster = forgetful(Some(serde_json::to_value(&dead).unwrap()), vec!["PUT"]);
+        let dead = asked(&cluster).await;
+        assert_eq!(dead.len(), 1);
+        assert_eq!(dead[0].annotations["kymaros.io/run"], "zzz999");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_stays_away_is_not_asked_for_ever() {
+        let (cluster, log) = fake::cluster(|asked| match asked.method.as_str() {
+            "GET" => Reply::status(404, "NotFound", "not found"),
+            _ => Reply::Refuse,
+        });
+        let request = Request {
+            namespace: "kymaros-system",
+            name: "shop",
+            pod_namespace: "kymaros-system",
+            holder: &holder(),
+            annotations: Annotations::new(),
+            wait: Duration::ZERO,
+        };
+        assert!(ask(&cluster, &request).await.unwrap_err().is_transient());
+        assert!((5..60).contains(&log.lock().unwrap().len()));
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 use regex::bytes::Regex;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::{Context, Verdict, locate, pattern, pods, text};
+use super::{Context, PAUSE, Verdict, locate, pattern, pods, text};
 use crate::api::{Check, ExecCheck};
-use crate::cluster::{Ended, Output};
+use crate::cluster::{Ended, Error, Objects, Output};
 
 /// How much of each output stream is kept; the rest is read and thrown away, so that the command can go on.
 const KEPT: usize = 64 << 10;
@@ -23,19 +23,71 @@ pub(super) async fn run(context: &Context<'_>, check: &Check, spec: &ExecCheck) 
     let sandbox = locate::by_pods(context, check.namespace.as_deref(), &spec.pod_selector).await?;
     let listed = pods::list(context, &sandbox.name, &spec.pod_selector)
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| context.told(&error))?;
     let pod = first_ready(&listed).ok_or_else(|| none_ready(&listed, &spec.pod_selector))?;
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let container = container(pod, spec.container.as_deref())?;
     context.note(Some(format!("the command in pod {name} was still running")));
     let pods = context.cluster.namespaced::<Pod>(&sandbox.name);
-    match timeout(spec.timeout.0, pods.exec(name, container, &spec.command, KEPT)).await {
-        Ok(Ok(output)) => expect.evaluate(name, &output, check.report_output),
+    match timeout(spec.timeout.0, exec(context, &pods, name, container, &spec.command)).await {
+        Ok(Ok(output)) => {
+            if output.ended == Ended::Lost {
+                look_again(context, &pods, pod, container).await;
+            }
+            expect.evaluate(name, &output, check.report_output)
+        }
         Ok(Err(error)) if error.is_forbidden() => Err(format!(
             "commands may not be executed in pod {name}; add the component {COMPONENT} ({error})"
         )),
-        Ok(Err(error)) => Err(format!("the command could not be started in pod {name}: {error}")),
+        Ok(Err(error)) => {
+            let why = context.told(&error);
+            Err(format!("the command could not be started in pod {name}: {why}"))
+        }
         Err(_) => Err(format!("the command in pod {name} did not end within {}", spec.timeout)),
+    }
+}
+
+/// Runs the command. It is asked for again only after an answer that says that it was not run: what became of a request without
+/// an answer nobody knows, and a command need not bear being run twice.
+async fn exec(
+    context: &Context<'_>,
+    pods: &Objects<Pod>,
+    pod: &str,
+    container: &str,
+    command: &[String],
+) -> Result<Output, Error> {
+    loop {
+        match pods.exec(pod, container, command, KEPT).await {
+            Err(error) if matches!(error.code(), Some(429 | 500 | 503)) => {
+                context.told(&error);
+                sleep(PAUSE).await;
+            }
+            other => {
+                context.unanswered();
+                return other;
+            }
+        }
+    }
+}
+
+/// A connection that broke although the container runs on was broken by something in between, and then it is not known what the
+/// command would have come to.
+async fn look_again(context: &Context<'_>, pods: &Objects<Pod>, before: &Pod, container: &str) {
+    let id = |pod: &Pod| {
+        let all = pod.status.as_ref()?.container_statuses.as_ref()?;
+        let one = all.iter().find(|status| status.name == container)?;
+        let running = one.state.as_ref()?.running.is_some();
+        one.container_id.clone().filter(|_| running)
+    };
+    let name = before.metadata.name.as_deref().unwrap_or_default();
+    match pods.get_opt(name).await {
+        Ok(Some(now)) if now.metadata.deletion_timestamp.is_none() && id(&now).is_some() && id(&now) == id(before) => {
+            context.not_answered(&format!(
+                "connection lost while the command ran in pod {name}, which is well"
+            ));
+        }
+        Ok(_) => {}
+        Err(error) => drop(context.told(&error)),
     }
 }
 

@@ -184,7 +184,8 @@ async fn from_secret(context: &Context<'_>, sandbox: &str, key: &SecretKeyRef) -
                     key.name
                 )
             } else {
-                format!("Secret {} could not be read for a header: {error}", key.name)
+                let why = context.told(&error);
+                format!("Secret {} could not be read for a header: {why}", key.name)
             }
         })?;
     let secret = secret.ok_or_else(|| format!("Secret {} for a header is not in the sandbox", key.name))?;

@@ -23,7 +23,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::api::{self, Check, CheckType};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Error};
 use crate::facts::{CheckFact, SandboxFacts, Status};
 use service::Trouble;
 
@@ -48,6 +48,8 @@ pub struct Context<'a> {
     began: Instant,
     /// What the running check is at, told when its time is up.
     last: Mutex<Option<String>>,
+    /// What kept the running check from being made, though not by a refusal: that says nothing about the application.
+    unanswered: Mutex<Option<String>>,
 }
 
 impl<'a> Context<'a> {
@@ -58,7 +60,26 @@ impl<'a> Context<'a> {
             sandboxes,
             began: Instant::now(),
             last: Mutex::new(None),
+            unanswered: Mutex::new(None),
         }
+    }
+
+    /// The API server's error in words. One that says nothing about the application is noted.
+    fn told(&self, error: &Error) -> String {
+        if error.is_transient() {
+            self.not_answered(&error.to_string());
+        }
+        error.to_string()
+    }
+
+    /// Notes that the running check could not be made.
+    fn not_answered(&self, why: &str) {
+        *self.unanswered.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+    }
+
+    /// Forgets what an attempt before has noted, and returns it.
+    fn unanswered(&self) -> Option<String> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Notes what the running check is at.
@@ -73,8 +94,14 @@ impl<'a> Context<'a> {
 }
 
 /// Runs the checks in order, one at a time, all of them within `timeout`. Each finished check is pushed to `done` at once, so
-/// that what ran survives when this future is dropped.
-pub async fn run_all(context: &Context<'_>, checks: &[Check], timeout: Duration, done: &mut Vec<CheckFact>) {
+/// that what ran survives when this future is dropped. Returns what kept a check from being made, if something did: the checks
+/// end there, and nothing may be held against the application.
+pub async fn run_all(
+    context: &Context<'_>,
+    checks: &[Check],
+    timeout: Duration,
+    done: &mut Vec<CheckFact>,
+) -> Option<String> {
     let deadline = Instant::now() + timeout;
     let mut skip: Option<String> = None;
     for check in checks {
@@ -85,12 +112,19 @@ pub async fn run_all(context: &Context<'_>, checks: &[Check], timeout: Duration,
             Some(reason) => skipped(check, reason),
             None => run_one(context, check, timeout, deadline).await,
         };
+        if fact.status == Status::Fail
+            && let Some(why) = context.unanswered()
+        {
+            tracing::warn!(check = fact.name, message = fact.message, "check could not be made");
+            return Some(format!("check {}: {why}", fact.name));
+        }
         tracing::info!(check = fact.name, status = ?fact.status, message = fact.message, "check finished");
         if fact.status == Status::Fail && check.is_critical() {
             skip = Some(format!("Skipped: {} failed, downstream checks aborted", check.name));
         }
         done.push(fact);
     }
+    None
 }
 
 /// A check that does not run, and why.
@@ -106,6 +140,7 @@ fn skipped(check: &Check, reason: &str) -> CheckFact {
 /// Runs one check to its end or to the deadline of all.
 async fn run_one(context: &Context<'_>, check: &Check, timeout: Duration, deadline: Instant) -> CheckFact {
     context.note(None);
+    context.unanswered();
     let started = Instant::now();
     let verdict = timeout_at(deadline, probe(context, check)).await.unwrap_or_else(|_| {
         let last = context.noted().map(|words| format!(": {words}")).unwrap_or_default();
@@ -158,6 +193,7 @@ async fn retry(context: &Context<'_>, retries: u32, attempt: impl AsyncFn() -> R
     let mut made = 0_u32;
     loop {
         made += 1;
+        context.unanswered();
         let trouble = match attempt().await {
             Ok(message) => return Ok(message),
             Err(trouble) => trouble,

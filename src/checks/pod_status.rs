@@ -32,13 +32,26 @@ pub(super) async fn run(context: &Context<'_>, check: &Check, spec: &PodStatusCh
         let until = held.map_or(deadline, |(since, _)| deadline.min(since + STEADY));
         match timeout_at(until, watch.changed()).await {
             Ok(Ok(())) => tally = Tally::of(watch.objects().cloned(), needed, clock::now()),
-            Ok(Err(error)) => return Err(error.to_string()),
+            Ok(Err(error)) => return Err(context.told(&error)),
             Err(_) if tally.is_enough() => return Ok(tally.to_string()),
-            Err(_) if watch.is_known() => break,
-            Err(_) => {
-                let trouble = watch.trouble().map(ToString::to_string);
-                return Err(trouble.unwrap_or_else(|| format!("pods could not be listed within {}", spec.timeout)));
-            }
+            Err(_) => match watch.trouble() {
+                Some(trouble) => return Err(context.told(trouble)),
+                None if watch.is_known() => {
+                    // A watch that says nothing may have died.
+                    let now = pods::list(context, &sandbox.name, &spec.label_selector).await;
+                    let now = now.map_err(|error| context.told(&error))?;
+                    tally = Tally::of(now.into_iter(), needed, clock::now());
+                    if tally.is_enough() {
+                        return Ok(tally.to_string());
+                    }
+                    break;
+                }
+                None => {
+                    let message = format!("pods could not be listed within {}", spec.timeout);
+                    context.not_answered(&message);
+                    return Err(message);
+                }
+            },
         }
         if tally.steady >= needed {
             return Ok(tally.to_string());

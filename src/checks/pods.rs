@@ -32,7 +32,7 @@ pub(super) async fn exist(
     let first = context.cluster.namespaced::<Pod>(sandbox).pages(&query).next().await;
     first
         .map(|page| page.is_some_and(|pods| !pods.is_empty()))
-        .map_err(|error| error.to_string())
+        .map_err(|error| context.told(&error))
 }
 
 /// The label selector of an application's pods. What this program itself runs in a sandbox is none of them.

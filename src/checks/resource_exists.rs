@@ -13,7 +13,7 @@ const NAMED: usize = 10;
 
 /// Runs the check.
 pub(super) async fn run(context: &Context<'_>, check: &Check, spec: &ResourceExistsCheck) -> Verdict {
-    let discovery = context.cluster.discover().await.map_err(|error| error.to_string())?;
+    let discovery = context.cluster.discover().await.map_err(|error| context.told(&error))?;
     let mut wanted = Vec::new();
     for resource in &spec.resources {
         wanted.push((resource, choose(&discovery, resource)?));
@@ -33,7 +33,10 @@ pub(super) async fn run(context: &Context<'_>, check: &Check, spec: &ResourceExi
     for (resource, served) in &wanted {
         context.note(Some(format!("{} was being looked for", name(resource))));
         let answer = exists(context, &sandbox.name, served, &resource.name).await;
-        found.push((name(resource), answer.map_err(|error| unreadable(served, &error))));
+        found.push((
+            name(resource),
+            answer.map_err(|error| unreadable(context, served, &error)),
+        ));
     }
     evaluate(&found)
 }
@@ -129,7 +132,7 @@ async fn exists(context: &Context<'_>, sandbox: &str, served: &Served, name: &st
 }
 
 /// Why an object could not be looked for, with the role to add.
-fn unreadable(served: &Served, error: &Error) -> String {
+fn unreadable(context: &Context<'_>, served: &Served, error: &Error) -> String {
     if error.is_forbidden() {
         let resource = served.resource_name();
         format!(
@@ -137,7 +140,7 @@ fn unreadable(served: &Served, error: &Error) -> String {
             label::AGGREGATE_TO_SANDBOX
         )
     } else {
-        error.to_string()
+        context.told(error)
     }
 }
 

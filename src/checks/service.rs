@@ -37,7 +37,7 @@ pub(super) async fn exists(context: &Context<'_>, sandbox: &str, name: &str) -> 
         .await;
     service
         .map(|service| service.is_some())
-        .map_err(|error| error.to_string())
+        .map_err(|error| context.told(&error))
 }
 
 /// The addresses to dial for `port` of the Service `name` in a sandbox, as things stand now.
@@ -52,7 +52,7 @@ pub(super) async fn find(
         .namespaced::<Service>(sandbox)
         .get_opt(name)
         .await
-        .map_err(|error| unread(&error))?;
+        .map_err(|error| unread(context, &error))?;
     let Some(service) = service else {
         return Err(Trouble::Lasting(format!("Service {name} is not in the sandbox")));
     };
@@ -61,7 +61,7 @@ pub(super) async fn find(
         .namespaced::<EndpointSlice>(sandbox)
         .list(&of_service)
         .await
-        .map_err(|error| unread(&error))?;
+        .map_err(|error| unread(context, &error))?;
     let selector = service
         .spec
         .as_ref()
@@ -73,13 +73,13 @@ pub(super) async fn find(
         .namespaced::<Pod>(sandbox)
         .list_with(&behind, addressed)
         .await
-        .map_err(|error| unread(&error))?;
+        .map_err(|error| unread(context, &error))?;
     addresses(&service, port, &slices, &pods)
 }
 
 /// The API did not say. The call itself has been tried again already, but a minute later it may work.
-fn unread(error: &Error) -> Trouble {
-    Trouble::Passing(error.to_string())
+fn unread(context: &Context<'_>, error: &Error) -> Trouble {
+    Trouble::Passing(context.told(error))
 }
 
 /// The addresses to dial for `port` of `service`, given its endpoint slices and the pods of the sandbox.

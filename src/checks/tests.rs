@@ -394,3 +394,28 @@ async fn a_command_needs_a_ready_pod_and_the_right_to_run() {
         "{message}"
     );
 }
+
+/// Whatever the API server does not say is nothing against the application, and a refusal is.
+#[tokio::test(start_paused = true)]
+async fn a_check_that_could_not_be_made_is_no_failed_check() {
+    let address = echo().await;
+    let fake = Fake::default().service(address);
+    let pods = format!("/api/v1/namespaces/{SANDBOX}/pods");
+    let away = fake.clone().on(
+        &format!("GET {pods}"),
+        500,
+        fake::status(500, "InternalError", "etcd is away"),
+    );
+    let refused = fake.on(&format!("GET {pods}"), 403, forbidden());
+    let exec = json!({ "name": "sql", "type": "exec", "exec": { "podSelector": {}, "command": ["true"] } });
+    let checks: Vec<_> = [tcp("port", address.port(), 0), exec].map(check).into();
+    for (fake, unmade, count) in [(away, true, 0), (refused, false, 2)] {
+        let (cluster, sandboxes) = (fake.cluster(), sandboxes(&[("shop", SANDBOX)]));
+        let mut done = Vec::new();
+        let context = Context::new(&cluster, &sandboxes);
+        let why = run_all(&context, &checks, Duration::from_mins(5), &mut done).await;
+        assert_eq!(why.is_some(), unmade, "{why:?}");
+        assert_eq!(done.len(), count, "{done:?}");
+        assert!(why.is_none_or(|why| why.starts_with("check port: ") && why.contains("etcd is away")));
+    }
+}

@@ -16,7 +16,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::{Mutex, mpsc};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::error::{Error, chain};
 use super::objects::Objects;
@@ -226,7 +226,6 @@ impl Downloads {
             limit: SIGNING,
             detail,
         };
-        let start = Instant::now();
         let looked_at = |request: Option<&DownloadRequest>| {
             request.is_none_or(|request| {
                 request.status.phase != DownloadPhase::New
@@ -239,15 +238,11 @@ impl Downloads {
                 request.status.phase == DownloadPhase::Failed || request.status.download_url.is_some()
             })
         };
-        let state = match self.requests.wait_for(request, start + SIGNING, looked_at).await? {
+        let state = match self.requests.wait_at_most(request, SIGNING, looked_at).await? {
             Waited::Late(_) => return Err(not_signed(String::new())),
             Waited::Met(state) if signed(state.as_ref()) => state,
             // It has an expiration only: either the rest is about to follow, or there is no such object.
-            Waited::Met(_) => match self
-                .requests
-                .wait_for(request, Instant::now() + NO_SUCH_OBJECT, signed)
-                .await?
-            {
+            Waited::Met(_) => match self.requests.wait_at_most(request, NO_SUCH_OBJECT, signed).await? {
                 Waited::Late(_) => return Err(DownloadError::NoSuchObject),
                 Waited::Met(state) => state,
             },

@@ -137,13 +137,16 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match &*self.problem {
             Problem::Status(status) => matches!(status.code, 408 | 410 | 429) || status.code >= 500,
-            Problem::Client(error) => matches!(
-                error,
+            Problem::Client(error) => match error {
                 kube::Error::Service(_)
-                    | kube::Error::HyperError(_)
-                    | kube::Error::ReadEvents(_)
-                    | kube::Error::UpgradeConnection(_)
-            ),
+                | kube::Error::HyperError(_)
+                | kube::Error::ReadEvents(_)
+                | kube::Error::UpgradeConnection(_)
+                | kube::Error::FromUtf8(_) => true,
+                // No JSON at all comes from something in between; JSON of another form will have it the next time too.
+                kube::Error::SerdeError(error) => !error.is_data(),
+                _ => false,
+            },
             Problem::Watch(_) => false,
             Problem::Timeout(..) => true,
             Problem::Other { transient, .. } => *transient,

@@ -106,6 +106,11 @@ where
         &self.api
     }
 
+    /// The limit of one call.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     pub(super) fn named(&self, verb: &'static str, name: &str) -> Call {
         Call {
             name: Some(name.to_owned()),
@@ -353,7 +358,11 @@ where
             ..DeleteParams::default()
         };
         let call = self.named("delete", name);
-        match bounded(&call, self.timeout, Again::Always, || self.api.delete(name, &params)).await {
+        match bounded(&call, self.timeout, Again::UnlessConflict, || {
+            self.api.delete(name, &params)
+        })
+        .await
+        {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
@@ -421,6 +430,8 @@ where
 pub(super) enum Again {
     /// Whenever it may help.
     Always,
+    /// The same, but a conflict stands: the object is not the one that was meant.
+    UnlessConflict,
     /// Not here: what the server did is not known, and doing it twice would be wrong. (kube's own client sends again after
     /// 429, 503 and 504.)
     Never,
@@ -441,8 +452,10 @@ where
             Ok(Err(error)) => call.failed(error),
             Err(_) => return Err(call.timed_out(limit, last)),
         };
+        // A conflict did nothing: two writers met, or two objects were counted against one quota.
+        let met_another = again == Again::Always && error.is_conflict();
         // An expired place in a list cannot be cured by asking for it again.
-        if again == Again::Never || !error.is_transient() || error.is_expired() {
+        if again == Again::Never || !(error.is_transient() || met_another) || error.is_expired() {
             return Err(error);
         }
         if Instant::now() + pause >= deadline {

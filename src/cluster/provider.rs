@@ -95,7 +95,7 @@ impl Velero {
         let answered = |request: Option<&ServerStatusRequest>| {
             request.is_some_and(|request| request.status.phase == RequestPhase::Processed)
         };
-        let waited = requests.wait_for(&name, Instant::now() + SIGN_OF_LIFE, answered).await;
+        let waited = requests.wait_at_most(&name, SIGN_OF_LIFE, answered).await;
         let uid = request.metadata.uid.as_deref().unwrap_or_default();
         if let Err(error) = requests.delete(&name, uid).await {
             tracing::debug!(%error, "server status request left behind");

@@ -35,7 +35,7 @@ const WATCH_SECONDS: u32 = 60;
 pub enum Waited<K> {
     /// The condition was met by this state; `None` is "there is no such object".
     Met(Option<K>),
-    /// The deadline passed. This was the last state; `None` also if none was ever seen.
+    /// The deadline passed. This was the last state; `None` is "there is no such object".
     Late(Option<K>),
 }
 
@@ -44,7 +44,8 @@ where
     K: Resource<DynamicType: Default> + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
     /// Waits until `condition` holds of the object of this name (`None`: there is none) or the deadline passes. If the API
-    /// server could not be reached by then, that is an error.
+    /// server could not be reached by then, that is an error. A watch that fell silent may have died, so nothing is called
+    /// late before it was looked at once more.
     pub async fn wait_for(
         &self,
         name: &str,
@@ -57,20 +58,44 @@ where
                 Ok(Ok(())) if condition(watch.first()) => return Ok(Waited::Met(watch.into_first())),
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return Err(error),
-                Err(_) => {
-                    return match watch.trouble.take() {
-                        Some(trouble) => Err(trouble.last),
-                        None => Ok(Waited::Late(watch.into_first())),
-                    };
+                Err(_) => break,
+            }
+        }
+        match watch.trouble.take() {
+            Some(trouble) => return Err(trouble.last),
+            None if !watch.known => return Err(watch.call.interrupted("no answer by the deadline")),
+            None => {}
+        }
+        let last = self.list(&one(name)).await?.into_iter().next();
+        Ok(if condition(last.as_ref()) {
+            Waited::Met(last)
+        } else {
+            Waited::Late(last)
+        })
+    }
+
+    /// The same for a limit that is somebody else's: while the API server cannot be asked they are given more time, as much as
+    /// one call has.
+    pub async fn wait_at_most(
+        &self,
+        name: &str,
+        limit: Duration,
+        mut condition: impl FnMut(Option<&K>) -> bool,
+    ) -> Result<Waited<K>, Error> {
+        let patience = Instant::now() + limit + self.timeout();
+        loop {
+            match self.wait_for(name, Instant::now() + limit, &mut condition).await {
+                Err(error) if error.is_transient() && Instant::now() < patience => {
+                    tracing::debug!(%error, "waiting on");
                 }
+                other => return other,
             }
         }
     }
 
     /// Follows the object of this name.
     pub fn watch_one(&self, name: &str) -> Watch<K> {
-        let query = Query::all().fields(format!("metadata.name={name}"));
-        Watch::new(self, &query, self.named("watch", name))
+        Watch::new(self, &one(name), self.named("watch", name))
     }
 
     /// Follows the objects that match.
@@ -238,6 +263,11 @@ where
     pub fn trouble(&self) -> Option<&Error> {
         self.trouble.as_ref().map(|trouble| &trouble.last)
     }
+}
+
+/// The object of this name.
+fn one(name: &str) -> Query {
+    Query::all().fields(format!("metadata.name={name}"))
 }
 
 fn key<K: Resource>(object: &K) -> String {

@@ -1,20 +1,24 @@
 //! The way in: the test, its Lease, and the reports that dead runs of it owe.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
+use kube::core::{ApiResource, DynamicObject};
 
 use crate::api::{HealthCheckPolicy, RestoreTest};
 use crate::cleanup;
 use crate::clock;
 use crate::cluster::{Cluster, Error, Objects, Query};
 use crate::digest;
-use crate::facts::{Digests, PreviousReport, Reason, Stop};
+use crate::facts::{Digests, Facts, PreviousReport, Reason, Stop};
+use crate::judge::record::Record;
 use crate::lease::{self, Abandoned, Annotations, Asked, Held, Holder};
 use crate::names::{annotation, label};
 use crate::plan::{self, PlanError};
 use crate::report::{self, TestRef};
 use crate::run::Exit;
+use crate::run::finish::{WRITING, last_resort, last_word, patiently, runner_info};
 use crate::run::owed;
 use crate::settings::Settings;
 
@@ -100,7 +104,9 @@ pub(super) async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admi
         }
         Err(error) => {
             tracing::error!(%error, "the test cannot be read");
-            return Err(Exit::Unavailable);
+            let mut unread = DynamicObject::new(name, &ApiResource::erase::<RestoreTest>(&()));
+            unread.metadata.namespace = Some(namespace.clone());
+            return Err(unheard(&plan::stored_test(&unread).0, String::new(), &error));
         }
     };
     let (test, unreadable) = plan::stored_test(&stored);
@@ -142,23 +148,11 @@ pub(super) async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admi
         }
         Err(error) => {
             tracing::error!(%error, "the Lease cannot be taken");
-            return Err(Exit::Unavailable);
+            return Err(unheard(&test, holder.run_id, &error));
         }
     };
     // From here on the run has a Lease, and whatever goes wrong it has a report.
-    let mut last = None;
-    let reports = match report::list(cluster, namespace, name).await {
-        Ok(reports) => {
-            last = digest_of(cluster, namespace, report::last_finished(&reports)).await;
-            owed::complete(cluster, &test, &mut owed, &reports, &mut last).await;
-            reports
-        }
-        // Not knowing which reports there are, nobody can say which are owed; the end of the run tries again.
-        Err(error) => {
-            tracing::warn!(%error, "earlier reports cannot be read");
-            Vec::new()
-        }
-    };
+    let (reports, last) = history(cluster, &lease, &test, &mut owed).await;
     if !lease.annotate(lease::remembered(&owed)).await {
         tracing::warn!("the Lease was lost as soon as it was had");
     }
@@ -179,6 +173,56 @@ pub(super) async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admi
         pod_namespace: namespace.clone(),
         owed,
     })
+}
+
+/// The test's reports, once those that earlier runs owe are written, and the digest of the newest.
+async fn history(
+    cluster: &Cluster,
+    lease: &Held,
+    test: &RestoreTest,
+    owed: &mut Vec<Abandoned>,
+) -> (Vec<report::Brief>, Option<String>) {
+    let test_ref = TestRef::of(test);
+    let (namespace, name) = (&test_ref.namespace, &test_ref.name);
+    let begun = tokio::time::Instant::now();
+    let listed = patiently(
+        || begun + WRITING,
+        lease,
+        async || report::list(cluster, namespace, name).await,
+    );
+    match listed.await {
+        Ok(reports) => {
+            let mut last = digest_of(cluster, namespace, report::last_finished(&reports)).await;
+            owed::complete(cluster, lease, test, owed, &reports, &mut last).await;
+            (reports, last)
+        }
+        // Not knowing which reports there are, nobody can say which are owed; the end of the run tries again.
+        Err(error) => {
+            tracing::warn!(%error, "earlier reports cannot be read");
+            (Vec::new(), None)
+        }
+    }
+}
+
+/// A run that cannot even begin still says what became of it, if only in its log: no report may be written without the Lease.
+fn unheard(test: &RestoreTest, run_id: String, error: &Error) -> Exit {
+    let now = clock::now();
+    let facts = Facts {
+        run_id,
+        run_started: now,
+        stop: Some(super::api_ref(error)),
+        ..Facts::default()
+    };
+    let record = Record {
+        brief: Cow::Owned(plan::brief_of_invalid(test, None)),
+        facts: Cow::Owned(facts),
+        runner: runner_info(None),
+        judged_at: now,
+    };
+    let (verdict, status) = record.judge();
+    last_resort(&status);
+    last_word(&verdict.message);
+    Exit::Unavailable
 }
 
 /// An id that no sandbox has, whatever test it is of. It is drawn before anything is made, so that it is the same everywhere;

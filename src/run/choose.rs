@@ -111,7 +111,7 @@ pub(super) fn api(error: crate::cluster::Error) -> Stop {
     api_ref(&error)
 }
 
-fn api_ref(error: &crate::cluster::Error) -> Stop {
+pub(super) fn api_ref(error: &crate::cluster::Error) -> Stop {
     if error.is_forbidden() {
         return Stop::new(
             Reason::SandboxDenied,

@@ -17,6 +17,7 @@ use crate::cluster::{Cluster, Error};
 use crate::facts::{Reason, SandboxFacts};
 use crate::judge::record::{self, Record};
 use crate::judge::{self, Verdict};
+use crate::lease::Held;
 use crate::names::condition;
 use crate::plan;
 use crate::report::{self, Ended};
@@ -24,7 +25,7 @@ use crate::run::admit::warn;
 use crate::run::stop::Stopper;
 
 /// How long a report is tried to be written through an outage of the API server; no longer than the Lease can last.
-const WRITING: Duration = Duration::from_mins(5);
+pub(super) const WRITING: Duration = Duration::from_mins(5);
 /// Kubernetes kills a pod 120 s after it has told it to stop. So long after that the clean-up ends, and leaves the rest to the
 /// sweep; its outcome has to be written yet.
 const GRACE: Duration = Duration::from_secs(100);
@@ -135,26 +136,35 @@ fn exit(run: &Run<'_>, verdict: &Verdict, unwritten: bool, left: bool) -> Exit {
 async fn write(run: &Run<'_>, status: &RestoreReportStatus, stopper: &Stopper) -> Result<String, Error> {
     let begun = Instant::now();
     // A signal may come while it is tried.
-    let late = || {
-        Instant::now()
-            >= stopper
-                .told_at()
-                .map_or(begun + WRITING, |told| told + WRITING_IN_GRACE)
+    let end = || {
+        stopper
+            .told_at()
+            .map_or(begun + WRITING, |told| told + WRITING_IN_GRACE)
     };
     let started_at = judge::status::started_at(&run.facts);
+    let written = patiently(end, &run.admitted.lease, async || {
+        report::write(run.cluster, &run.test_ref, &run.facts.run_id, started_at, status).await
+    });
+    written.await.inspect_err(|error| {
+        tracing::error!(%error, "the report could not be written; it stands in the next line");
+        last_resort(status);
+    })
+}
+
+/// Tries until `end` through an outage of the API server what must not be given up after one call's limit, for as long as the
+/// Lease is ours.
+pub(super) async fn patiently<T>(
+    end: impl Fn() -> Instant,
+    lease: &Held,
+    attempt: impl AsyncFn() -> Result<T, Error>,
+) -> Result<T, Error> {
     loop {
-        let attempt = report::write(run.cluster, &run.test_ref, &run.facts.run_id, started_at, status).await;
-        match attempt {
-            Err(error) if error.is_transient() && !late() && !run.admitted.lease.is_lost() => {
-                tracing::warn!(%error, "the report could not be written, trying again");
+        match attempt().await {
+            Err(error) if error.is_transient() && Instant::now() < end() && !lease.is_lost() => {
+                tracing::warn!(%error, "no success yet, trying again");
                 sleep(Duration::from_secs(2)).await;
             }
-            Err(error) => {
-                tracing::error!(%error, "the report could not be written; it stands in the next line");
-                last_resort(status);
-                return Err(error);
-            }
-            Ok(name) => return Ok(name),
+            other => return other,
         }
     }
 }
@@ -182,7 +192,7 @@ fn log(record: &Record<'_>) {
 }
 
 /// A report that cannot be written is not lost: it goes to the log as one line.
-fn last_resort(status: &RestoreReportStatus) {
+pub(super) fn last_resort(status: &RestoreReportStatus) {
     match serde_json::to_string(status) {
         Ok(json) => tracing::error!(target: "kymaros_runner::report", report = json, "report"),
         Err(error) => tracing::error!(%error, "the report cannot be printed either"),
@@ -190,7 +200,7 @@ fn last_resort(status: &RestoreReportStatus) {
 }
 
 /// What `kubectl describe pod` shows of a finished run. Outside a pod there is no such file.
-fn last_word(message: &str) {
+pub(super) fn last_word(message: &str) {
     let word = crate::api::limits::cut(message, 1000);
     if let Err(error) = std::fs::OpenOptions::new()
         .write(true)

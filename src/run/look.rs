@@ -195,8 +195,9 @@ impl Run<'_> {
         let limit = test.spec.health_checks.timeout.0;
         let done = &mut self.facts.checks;
         let checks = async {
-            checks::run_all(&context, policy, limit, done).await;
-            anchor.map(|anchor| anchor.elapsed()).filter(|_| !policy.is_empty())
+            let unmade = checks::run_all(&context, policy, limit, done).await;
+            let after = anchor.map(|anchor| anchor.elapsed()).filter(|_| !policy.is_empty());
+            (after, unmade)
         };
         let brief = &self.brief;
         let dependencies = async {
@@ -211,10 +212,10 @@ impl Run<'_> {
             return Ok(None);
         };
         let both = async {
-            let (after, dependencies) = tokio::join!(checks, dependencies);
-            (after, dependencies, Instant::now())
+            let (checked, dependencies) = tokio::join!(checks, dependencies);
+            (checked, dependencies, Instant::now())
         };
-        let (checked_after, dependencies, checked_at) = if settled == Settled::AllReady {
+        let ((checked_after, unmade), dependencies, checked_at) = if settled == Settled::AllReady {
             startup.stable_during(Box::pin(both)).await
         } else {
             both.await
@@ -224,6 +225,10 @@ impl Run<'_> {
         self.facts.dependencies = dependencies;
         if startup.blindness().is_some() {
             return Err(blind(startup));
+        }
+        if let Some(why) = unmade {
+            let message = format!("a check could not be made, which says nothing about the application: {why}");
+            return Err(Stop::new(Reason::ApiUnavailable, message));
         }
         Ok(checked_after)
     }

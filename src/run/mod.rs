@@ -34,7 +34,7 @@ use crate::report::{self, TestRef};
 use crate::settings::{FailJobOn, Settings};
 use crate::velero::Restore;
 use admit::Policy;
-use choose::{Chosen, api};
+use choose::{Chosen, api, api_ref};
 use stop::Stopper;
 use timeline::Timeline;
 
@@ -124,7 +124,15 @@ async fn pay(cluster: &Cluster, admitted: &mut admit::Admitted) -> bool {
         Ok(reports) => {
             let last = report::last_finished(&reports);
             let mut last = admit::digest_of(cluster, &test.namespace, last).await;
-            owed::complete(cluster, &admitted.test, &mut admitted.owed, &reports, &mut last).await;
+            owed::complete(
+                cluster,
+                &admitted.lease,
+                &admitted.test,
+                &mut admitted.owed,
+                &reports,
+                &mut last,
+            )
+            .await;
         }
         Err(error) => tracing::warn!(%error, "earlier reports cannot be read"),
     }

@@ -4,29 +4,31 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
+use tokio::time::Instant;
 
 use super::admit::digest_of;
-use super::finish::runner_info;
+use super::finish::{WRITING, patiently, runner_info};
 use crate::api::{RestoreReportStatus, RestoreTest};
 use crate::clock;
 use crate::cluster::{Cluster, Error};
 use crate::facts::{BackupFacts, Facts, Isolation, Reason, RestoreFacts, SandboxFacts, Stop};
 use crate::judge;
 use crate::judge::record::Record;
-use crate::lease::{Abandoned, Annotations};
+use crate::lease::{Abandoned, Annotations, Held};
 use crate::names::{PROVIDER_PREFIX, annotation};
 use crate::plan;
 use crate::report::{self, Brief, TestRef};
 use crate::velero::Restore;
 
 /// What a report says of a run that did not come to write it.
-const DIED: &str = "the runner died in mid-run, or could not write its report; this one was completed by the next run";
+const DIED: &str = "the runner died in mid-run, or could not write its report, which then stands in its log; this report was completed by the next run";
 
 /// Writes the reports that the dead runs in `owed` did not come to write, and takes those out of it that owe none any more.
 /// Empty reports of runs that nobody remembers are completed as well. `last` is the digest of the newest report, before and
 /// after.
 pub(super) async fn complete(
     cluster: &Cluster,
+    lease: &Held,
     test: &RestoreTest,
     owed: &mut Vec<Abandoned>,
     reports: &[Brief],
@@ -46,7 +48,7 @@ pub(super) async fn complete(
             continue;
         }
         facts.digests.previous_report.clone_from(last);
-        match write(cluster, test, &facts, reports).await {
+        match write(cluster, lease, test, &facts, reports).await {
             Ok(name) => {
                 tracing::info!(report = name, run = facts.run_id, "completed the report of a dead run");
                 *last = digest_of(cluster, namespace, Some(&name)).await;
@@ -64,7 +66,7 @@ pub(super) async fn complete(
         };
         let mut facts = interrupted(&run_id, &Annotations::new(), None, empty.reference.started_at, None);
         facts.digests.previous_report.clone_from(last);
-        match write(cluster, test, &facts, reports).await {
+        match write(cluster, lease, test, &facts, reports).await {
             Ok(name) => {
                 tracing::info!(report = name, run = run_id, "completed an empty report");
                 *last = digest_of(cluster, namespace, Some(&name)).await;
@@ -76,29 +78,33 @@ pub(super) async fn complete(
 }
 
 /// Into the empty report of the run, if there is one.
-async fn write(cluster: &Cluster, test: &RestoreTest, facts: &Facts, reports: &[Brief]) -> Result<String, Error> {
+async fn write(
+    cluster: &Cluster,
+    lease: &Held,
+    test: &RestoreTest,
+    facts: &Facts,
+    reports: &[Brief],
+) -> Result<String, Error> {
     let test_ref = TestRef::of(test);
     let status = judged(test, facts);
     let empty = reports
         .iter()
         .find(|r| r.run_id.as_ref() == Some(&facts.run_id) && !r.reference.finished);
-    match empty {
-        Some(empty) => {
-            let name = &empty.reference.name;
-            report::fill(cluster, &test_ref.namespace, name, &status).await?;
-            Ok(name.clone())
-        }
-        None => {
-            report::write(
-                cluster,
-                &test_ref,
-                &facts.run_id,
-                judge::status::started_at(facts),
-                &status,
-            )
-            .await
-        }
-    }
+    let started_at = judge::status::started_at(facts);
+    let begun = Instant::now();
+    patiently(
+        || begun + WRITING,
+        lease,
+        async || match empty {
+            Some(empty) => {
+                let name = &empty.reference.name;
+                report::fill(cluster, &test_ref.namespace, name, &status).await?;
+                Ok(name.clone())
+            }
+            None => report::write(cluster, &test_ref, &facts.run_id, started_at, &status).await,
+        },
+    )
+    .await
 }
 
 fn judged(test: &RestoreTest, facts: &Facts) -> RestoreReportStatus {

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::cluster::{Cluster, Error, ProviderError, Query, Velero};
 use crate::facts::{Isolation, Reason, RestoreFacts, SandboxFacts, Stop};
 use crate::names::{MANAGED_BY, label};
-use crate::run::choose::api;
+use crate::run::choose::{api, api_ref};
 use crate::velero::{BackupStorageLocation, Restore, RestorePhase};
 
 /// Velero is asked for a sign of life this often while it restores.
@@ -50,6 +50,10 @@ pub(super) async fn wait_for_foreign(velero: &Velero, limit: Duration, waited: D
     let mut busy = Vec::new();
     loop {
         let Ok(changed) = timeout_at(deadline, watch.changed()).await else {
+            // Nobody knows whether anything is still in the way.
+            if let Some(trouble) = watch.trouble() {
+                return Err(api_ref(trouble));
+            }
             let limit = crate::api::Duration::from(limit);
             let message = format!(
                 "other restores kept the provider busy for restore.queueTimeout of {limit}: {}",
@@ -154,7 +158,10 @@ impl Follow<'_> {
                     }
                 }
                 stop = &mut lost, if !facts.terminal => return Err(stop),
-                () = sleep_until(deadline) => return Err(self.too_late(&facts.phase)),
+                () = sleep_until(deadline) => return Err(match restores.trouble() {
+                    Some(trouble) => api_ref(trouble),
+                    None => self.too_late(&facts.phase),
+                }),
             }
         }
     }

@@ -43,6 +43,8 @@ struct Stored {
     reports: Vec<Value>,
     /// How many of the run ids that are asked for are taken.
     taken: usize,
+    /// No report can be written.
+    unwritable: bool,
 }
 
 /// The bodies of all writes, by method and path.
@@ -83,6 +85,7 @@ fn cluster(stored: Stored) -> (Cluster, Log, Writes) {
             })),
             ("GET", path) if path.ends_with('s') => Reply::list(&[]),
             ("GET", _) => Reply::status(404, "NotFound", "not found"),
+            ("POST", REPORTS) if stored.unwritable => Reply::status(403, "Forbidden", "no right"),
             // What is written is stored as it is; the answer to a patch of a test holds its whole spec.
             ("PATCH", path) if path.starts_with(TESTS) => Reply::json(&stored.test),
             ("DELETE", _) => Reply::json(&json!({"kind": "Status", "status": "Success"})),
@@ -336,4 +339,20 @@ async fn a_spec_that_was_not_looked_at_is_neither_good_nor_bad() {
     assert_eq!(condition(&report(&writes), "Conclusive")["reason"], "SandboxDenied");
     let of_test = written(&writes, "PATCH", "restoretests/nightly/status");
     assert_eq!(condition(&of_test.last().unwrap()["status"], "Ready"), Value::Null);
+}
+
+/// Its annotations are all that is left of a run without a report.
+#[tokio::test]
+async fn the_lease_is_given_back_with_a_report_and_stays_without_one() {
+    for unwritable in [false, true] {
+        let stored = Stored {
+            test: test(&json!({"backupSource": source(), "timeout": 5})),
+            unwritable,
+            ..Stored::default()
+        };
+        let (exit, writes, _) = run(stored).await;
+        assert_eq!(exit == Exit::Unavailable, unwritable);
+        let given_back = !written(&writes, "DELETE", "/leases/nightly").is_empty();
+        assert_eq!(given_back, !unwritable, "{writes:#?}");
+    }
 }

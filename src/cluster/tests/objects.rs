@@ -310,3 +310,47 @@ async fn every_request_is_recorded_in_the_words_of_rbac() {
         json!({"message": "API call", "verb": "list", "group": "", "resource": "configmaps", "subresource": "", "namespace": "a", "name": ""})
     );
 }
+
+/// A sign-in page, a text that breaks off and no text at all are nobody's answer; a write that may be repeated is, too.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_no_json_is_asked_for_again() {
+    let mut garbage = vec![
+        Reply::Say(200, "<html>please sign in</html>".to_owned()),
+        Reply::Say(200, r#"{"kind": "ConfigMap", "meta"#.to_owned()),
+        Reply::Say(200, String::new()),
+        Reply::Say(502, "<html>502 Bad Gateway</html>".to_owned()),
+    ];
+    let maps = maps(move |_| garbage.pop().unwrap_or_else(|| Reply::json(&map("x", "r"))));
+    assert!(maps.merge("x", &json!({})).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_of_another_form_is_not_asked_for_again() {
+    let (cluster, log) = cluster(|_| Reply::json(&json!({"kind": "ConfigMap", "metadata": {"name": "x"}, "data": 7})));
+    let error = cluster.namespaced::<ConfigMap>("a").get("x").await.unwrap_err();
+    assert!(!error.is_transient(), "{error}");
+    assert_eq!(log.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_did_nothing_and_a_patch_is_tried_again() {
+    let text = r#"Operation cannot be fulfilled on configmaps "x": the object has been modified"#;
+    let mut conflicts = 2;
+    let busy = maps(move |_| {
+        conflicts -= 1;
+        match conflicts {
+            0.. => Reply::status(409, "Conflict", text),
+            _ => Reply::json(&map("x", "r")),
+        }
+    });
+    assert!(busy.merge("x", &json!({})).await.is_ok());
+    // Whoever replaces an object has to look at it first.
+    let (changed, log) = cluster(move |_| Reply::status(409, "Conflict", text));
+    let error = changed
+        .namespaced("a")
+        .replace(&config_map("x", "r"))
+        .await
+        .unwrap_err();
+    assert!(error.is_conflict());
+    assert_eq!(log.lock().unwrap().len(), 1);
+}

@@ -47,6 +47,20 @@ async fn a_dead_server_is_found_out_in_seconds_and_nothing_is_left() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_api_server_that_is_away_for_a_while_is_not_taken_for_a_dead_provider() {
+    let back = Instant::now() + Duration::from_secs(8);
+    let (cluster, _) = cluster(move |asked| match asked.method.as_str() {
+        "POST" => Reply::json(&request(&json!({}))),
+        _ if Instant::now() < back => Reply::Refuse,
+        "GET" if asked.is_watch() => Reply::quiet(),
+        "GET" => Reply::list(&[request(&json!({"phase": "Processed", "serverVersion": "v1"}))]),
+        _ => Reply::json(&request(&json!({}))),
+    });
+    let alive = Velero::new(&cluster, "velero", "abc123").alive().await.unwrap();
+    assert_eq!(alive.as_deref(), Some("v1"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cluster_without_velero_says_so() {
     let (cluster, _) = cluster(|_| Reply::status(404, "NotFound", "the server could not find the requested resource"));
     let error = Velero::new(&cluster, "backups", "abc123").alive().await.unwrap_err();

@@ -110,10 +110,14 @@ async fn a_refusal_that_passes_does_not() {
 
 #[tokio::test(start_paused = true)]
 async fn the_deadline_gives_the_last_state() {
-    let maps = server(vec![
-        Box::new(|| Reply::list(&[object(1, "wait")])),
-        Box::new(Reply::quiet),
-    ]);
+    let (cluster, _) = cluster(|asked: &Asked| {
+        if asked.is_watch() {
+            Reply::quiet()
+        } else {
+            Reply::list(&[object(1, "wait")])
+        }
+    });
+    let maps: Objects<ConfigMap> = cluster.namespaced("a");
     let start = Instant::now();
     let waited = maps
         .wait_for("x", in_seconds(90), |map| word(map) == Some("go"))
@@ -242,4 +246,47 @@ async fn a_watch_of_many_keeps_the_whole_state() {
     // After the expired watch the vanished ones are gone, though nobody said that they were deleted.
     assert_eq!(states, ["x=1 y=1", "x=2 y=1", "w=1 x=2 y=1", "w=1 x=2", "y=2 z=2"]);
     assert!(watch.is_known() && watch.trouble().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_silent_watch_missed_is_looked_for_before_it_is_late() {
+    let mut lists = 0;
+    let (cluster, _) = cluster(move |asked: &Asked| {
+        if asked.is_watch() {
+            return Reply::quiet();
+        }
+        lists += 1;
+        Reply::list(&[object(lists, if lists == 1 { "wait" } else { "go" })])
+    });
+    let maps: Objects<ConfigMap> = cluster.namespaced("a");
+    let waited = maps
+        .wait_for("x", in_seconds(60), |map| word(map) == Some("go"))
+        .await
+        .unwrap();
+    assert!(matches!(waited, Waited::Met(Some(_))), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_elses_limit_does_not_run_while_the_server_is_away() {
+    let limit = Duration::from_secs(3);
+    let back = in_seconds(8);
+    let (cluster, _) = cluster(move |asked: &Asked| match asked.is_watch() {
+        _ if Instant::now() < back => Reply::Refuse,
+        true => Reply::quiet(),
+        false => Reply::list(&[object(1, "go")]),
+    });
+    let maps: Objects<ConfigMap> = cluster.namespaced("a");
+    let waited = maps.wait_at_most("x", limit, |map| word(map) == Some("go")).await;
+    assert!(matches!(waited, Ok(Waited::Met(Some(_)))), "{waited:?}");
+    let waited = maps.wait_at_most("x", limit, |map| word(map) == Some("never")).await;
+    assert!(matches!(waited, Ok(Waited::Late(Some(_)))), "{waited:?}");
+    let gone = server(vec![Box::new(|| Reply::Refuse)]);
+    let start = Instant::now();
+    assert!(
+        gone.wait_at_most("x", limit, |_| true)
+            .await
+            .unwrap_err()
+            .is_transient()
+    );
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
