@@ -110,9 +110,12 @@ async fn a_refusal_that_passes_does_not() {
 
 #[tokio::test(start_paused = true)]
 async fn the_deadline_gives_the_last_state() {
-    let (cluster, _) = cluster(|asked: &Asked| match asked.is_watch() {
-        true => Reply::quiet(),
-        false => Reply::list(&[object(1, "wait")]),
+    let (cluster, _) = cluster(|asked: &Asked| {
+        if asked.is_watch() {
+            Reply::quiet()
+        } else {
+            Reply::list(&[object(1, "wait")])
+        }
     });
     let maps: Objects<ConfigMap> = cluster.namespaced("a");
     let start = Instant::now();
