@@ -1,5 +1,5 @@
 # `make` alone says what there is. The test bed is a real cluster with a real Velero: tests/cluster/README.md.
-.PHONY: help demo demo-down test truth image scenarios bed-build bed-up bed-down
+.PHONY: help demo demo-down test truth image scenarios safety soak bed-build bed-up bed-down
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,13 @@ image: ## the image, as build/image.tar
 
 scenarios: ## only the other scenarios, on the bed with the image of this tree
 	tests/run bed image scenarios
+
+safety: ## only what must hold on bad days: faults and outages before the API server
+	tests/run bed image safety
+
+soak: ## more of it: SEEDS (50) other seeds, and long outages in every phase; an hour, on the bed with the image of this tree
+	tests/run bed image
+	tests/soak/all $(SEEDS)
 
 bed-build: ## compile the test bed (20 minutes the first time, then only what changed)
 	tests/cluster/build

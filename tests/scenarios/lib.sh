@@ -73,3 +73,25 @@ delete_backup() {
  "spec": {"backupName": "$1"}}
 Y
 }
+
+# api_away SECONDS: for so long the run cannot reach the API server. Everybody else can, so scenarios still play side by side. The
+# run must have a proxy: `faults: {rate: 0}`.
+api_away() {
+  touch "$AWAY"
+  sleep "$1"
+  rm -f "$AWAY"
+}
+
+# accounted NUMBER: that run of the scenario (from 0) has a report of its own; or it was never admitted, and said in its log what
+# its report would have said.
+accounted() {
+  local log=build/test-logs/scenarios/$TEST-$1.log id
+  id=$(jq -rR 'fromjson? | select(.message == "admitted") | .run' "$log")
+  if [ -n "$id" ]; then
+    k -n kymaros-system get rr -l "kymaros.io/test=$TEST" -o json | jq -e --arg id "$id" 'any(.items[]; .status.runId == $id and .status.completedAt)' > /dev/null ||
+      { echo "run $id has no report" >&2; return 1; }
+  else
+    jq -eR 'fromjson? | select(.target == "kymaros_runner::report") | .report | fromjson | .message' "$log" > /dev/null ||
+      { echo "a run that was not admitted does not say why: $log" >&2; return 1; }
+  fi
+}

@@ -12,6 +12,7 @@
 
 mod bed;
 mod play;
+mod proxy;
 mod scenario;
 mod source;
 mod verdict;
@@ -105,7 +106,10 @@ fn play_one(bed: &Bed, scenario: &Scenario, provider: &str, shared: &mut Shared)
         healthy: scenario.healthy,
         took,
         expected: scenario.expected(),
-        got: played.got,
+        got: match played.behind {
+            Some(behind) if behind != played.got => format!("{behind}, then {}", played.got),
+            _ => played.got,
+        },
         problems: played.problems,
     };
     let word = if outcome.problems.is_empty() { "ok" } else { "FAILED" };

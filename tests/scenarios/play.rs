@@ -1,11 +1,13 @@
 //! Plays one scenario from its source to its clean cluster.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::bed::{self, Bed, SYSTEM};
+use crate::proxy::Proxy;
 use crate::scenario::{self, Run, Scenario};
 use crate::source::{self, Shared};
 use crate::verdict;
@@ -19,6 +21,8 @@ const RUN: Duration = Duration::from_mins(6);
 #[derive(Debug, Default)]
 pub(crate) struct Played {
     pub(crate) got: String,
+    /// What the last run behind a proxy came to.
+    pub(crate) behind: Option<String>,
     pub(crate) problems: Vec<String>,
 }
 
@@ -128,11 +132,16 @@ pub(crate) fn play(bed: &Bed, scenario: &Scenario, provider: &str, shared: &mut 
 
 /// Runs commands of a scenario.
 pub(crate) fn script(bed: &Bed, script: &str, names: &Names, job: &str) -> Result<(), String> {
+    script_with(bed, script, names, job, None)
+}
+
+/// The same beside a run behind a proxy.
+fn script_with(bed: &Bed, script: &str, names: &Names, job: &str, away: Option<&str>) -> Result<(), String> {
     if script.is_empty() {
         return Ok(());
     }
     let mut command = bed.shell(script, &names.pairs());
-    command.env("JOB", job);
+    command.env("JOB", job).envs(away.map(|file| ("AWAY", file)));
     bed::run(command, None).map(drop)
 }
 
@@ -142,34 +151,47 @@ fn play_run(bed: &Bed, names: &Names, run: &Run, index: usize, played: &mut Play
         played.problems.push(format!("before the run: {error}"));
         return;
     }
-    if let Err(error) = start(bed, names, run, &job) {
-        played.problems.push(format!("starting the run: {error}"));
-        return;
-    }
+    let started = Proxy::start(run, Path::new(LOGS), &job).and_then(|proxy| {
+        start(bed, names, run, &job, proxy.as_ref())?;
+        Ok(proxy)
+    });
+    let proxy = match started {
+        Ok(proxy) => proxy,
+        Err(error) => {
+            played.problems.push(format!("starting the run: {error}"));
+            return;
+        }
+    };
+    let away = proxy.as_ref().map(|proxy| proxy.away.display().to_string());
+    let limit = RUN + Duration::from_secs(run.outage.as_ref().map_or(0, |outage| outage.seconds));
     let (ended, beside) = std::thread::scope(|scope| {
-        let beside = scope.spawn(|| script(bed, &run.during, names, &job));
-        (end_of(bed, &job), beside.join())
+        let beside = scope.spawn(|| script_with(bed, &run.during, names, &job, away.as_deref()));
+        (end_of(bed, &job, limit), beside.join())
     });
     if let Ok(Err(error)) = beside {
         played.problems.push(format!("beside the run: {error}"));
     }
-    let ended = match ended {
-        Ok(ended) => ended,
-        Err(error) => {
-            played.problems.push(error);
-            return;
+    match ended {
+        Ok(ended) => {
+            drop(fs::create_dir_all(LOGS));
+            drop(fs::write(format!("{LOGS}/{job}.log"), &ended.log));
+            verdict::check(bed, names, &run.expect, &ended, played);
+            if proxy.is_some() {
+                played.behind = Some(played.got.clone());
+            }
+            if let Err(error) = script(bed, &run.then, names, &job) {
+                played.problems.push(format!("after the run: {error}"));
+            }
         }
-    };
-    drop(fs::create_dir_all(LOGS));
-    drop(fs::write(format!("{LOGS}/{job}.log"), &ended.log));
-    verdict::check(bed, names, &run.expect, &ended, played);
-    if let Err(error) = script(bed, &run.then, names, &job) {
-        played.problems.push(format!("after the run: {error}"));
+        Err(error) => played.problems.push(error),
+    }
+    if let Some(proxy) = proxy.filter(|_| !played.problems.is_empty()) {
+        played.problems.push(proxy.again(run));
     }
 }
 
 /// Starts a run as `kubectl create job --from=cronjob/…` does, for another test.
-fn start(bed: &Bed, names: &Names, run: &Run, job: &str) -> Result<(), String> {
+fn start(bed: &Bed, names: &Names, run: &Run, job: &str, proxy: Option<&Proxy>) -> Result<(), String> {
     let from = [
         "-n",
         SYSTEM,
@@ -197,6 +219,13 @@ fn start(bed: &Bed, names: &Names, run: &Run, job: &str) -> Result<(), String> {
             .iter()
             .map(|(name, value)| json!({"name": name, "value": value})),
     );
+    // What is written here comes before what the kubelet would write.
+    env.extend(proxy.into_iter().flat_map(|proxy| {
+        [
+            json!({"name": "KUBERNETES_SERVICE_HOST", "value": proxy.host}),
+            json!({"name": "KUBERNETES_SERVICE_PORT", "value": proxy.port}),
+        ]
+    }));
     bed.kubectl(&["create", "-f", "-"], Some(&made.to_string())).map(drop)
 }
 
@@ -206,9 +235,9 @@ pub(crate) struct Ended {
     pub(crate) log: String,
 }
 
-fn end_of(bed: &Bed, job: &str) -> Result<Ended, String> {
+fn end_of(bed: &Bed, job: &str, limit: Duration) -> Result<Ended, String> {
     let over = |types: &str| types.contains("Complete") || types.contains("Failed");
-    let ended = bed.watch((SYSTEM, "job", job), ".status.conditions[*].type", RUN, over);
+    let ended = bed.watch((SYSTEM, "job", job), ".status.conditions[*].type", limit, over);
     let exit = bed
         .list(&["-n", SYSTEM, "pods", "-l", &format!("job-name={job}")])?
         .first()

@@ -23,6 +23,10 @@ pub(crate) struct Scenario {
     /// What it shows, in a sentence.
     #[allow(dead_code, reason = "for the reader of the file")]
     pub(crate) about: String,
+    /// The file stands for several scenarios, one for each of these, whose names end in the key; `${EACH}` is the value.
+    #[serde(default)]
+    #[allow(dead_code, reason = "read before the rest of the file")]
+    pub(crate) each: BTreeMap<String, String>,
     /// Nobody else may be on the cluster meanwhile.
     #[serde(default)]
     pub(crate) alone: bool,
@@ -89,10 +93,37 @@ pub(crate) struct Run {
     pub(crate) during: String,
     /// Environment of the runner.
     pub(crate) env: BTreeMap<String, String>,
+    /// A proxy between the runner and the API server that makes faults at seeded random.
+    pub(crate) faults: Option<Faults>,
+    /// Such a proxy, behind which the API server goes away once.
+    pub(crate) outage: Option<Outage>,
     /// Commands after the run, which must succeed.
     pub(crate) then: String,
     /// What must come of it.
     pub(crate) expect: Expect,
+}
+
+/// Faults at seeded random: `tests/faults/draw.rs`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Faults {
+    #[serde(default)]
+    pub(crate) seed: u64,
+    /// Of a hundred requests. With 0 the proxy is there only for `api_away`.
+    #[serde(default = "fifteen")]
+    pub(crate) rate: u64,
+    /// Which; without it all but `dead`.
+    #[serde(default)]
+    pub(crate) kinds: Vec<String>,
+}
+
+/// The API server does what it is asked, and is away before it can answer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Outage {
+    /// The first such request, e.g. `create velero.io/restores`.
+    pub(crate) at: String,
+    pub(crate) seconds: u64,
 }
 
 /// What must come of a run. What is not said is not looked at.
@@ -115,6 +146,8 @@ pub(crate) struct Expect {
     pub(crate) never: Vec<String>,
     /// JSON pointers into the status, and what is there.
     pub(crate) at: BTreeMap<String, Value>,
+    /// What is said of the report holds for one of these.
+    pub(crate) one_of: Vec<Self>,
     /// Texts that the log must hold.
     pub(crate) logs: Vec<String>,
     /// No report of this run.
@@ -123,6 +156,10 @@ pub(crate) struct Expect {
     pub(crate) reports: Option<usize>,
     /// Something may be left behind.
     pub(crate) left: bool,
+}
+
+fn fifteen() -> u64 {
+    15
 }
 
 fn one() -> usize {
@@ -191,13 +228,31 @@ pub(crate) fn load(folder: &Path) -> Result<Vec<Scenario>, String> {
         } else if path.extension().is_some_and(|e| e == "yaml") {
             let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let mut scenario = parse(&text).map_err(|e| format!("{}: {e}", path.display()))?;
-            scenario.name = name;
-            scenario.text = text;
-            scenarios.push(scenario);
+            let several = expand(&name, &text).map_err(|e| format!("{}: {e}", path.display()))?;
+            scenarios.extend(several);
         }
     }
     Ok(scenarios)
+}
+
+/// The scenarios that a file stands for.
+fn expand(name: &str, text: &str) -> Result<Vec<Scenario>, String> {
+    #[derive(Deserialize)]
+    struct Head {
+        #[serde(default)]
+        each: BTreeMap<String, String>,
+    }
+    let named = |name: String, text: String| {
+        let scenario = parse(&text)?;
+        Ok(Scenario { name, text, ..scenario })
+    };
+    let head: Head = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
+    if head.each.is_empty() {
+        return Ok(vec![named(name.to_owned(), text.to_owned())?]);
+    }
+    let each = head.each.iter();
+    each.map(|(key, value)| named(format!("{name}-{key}"), text.replace("${EACH}", value)))
+        .collect()
 }
 
 /// A scenario from its text.

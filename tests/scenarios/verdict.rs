@@ -21,29 +21,59 @@ pub(crate) fn check(bed: &Bed, names: &Names, expect: &Expect, ended: &Ended, pl
             if let Some(count) = expect.reports.filter(|count| *count != reports.len()) {
                 wrong.push(format!("{} reports, expected {count}", reports.len()));
             }
-            match reports.last() {
-                _ if expect.no_report => played.got = format!("exit {}", ended.exit),
-                Some(report) => {
-                    check_report(&report["status"], expect, &mut wrong, played);
-                    wrong.extend(replay(&report["status"], &ended.log));
-                    if !expect.left {
-                        wrong.extend(residue(
-                            bed,
-                            names,
-                            report["status"]["runId"].as_str().unwrap_or("none"),
-                        ));
-                    }
-                }
-                None => wrong.push(format!(
-                    "no report; exit code {}; the log ends: {}",
-                    ended.exit,
-                    ended.log.lines().last().unwrap_or_default()
-                )),
+            wrong.extend(one_of(&reports, expect, ended, played));
+            if !expect.left && !expect.no_report {
+                let runs = reports
+                    .iter()
+                    .map(|report| report["status"]["runId"].as_str().unwrap_or("none"));
+                wrong.extend(runs.flat_map(|run| residue(bed, names, run)));
             }
         }
         Err(error) => wrong.push(error),
     }
     played.problems.extend(wrong);
+}
+
+/// Why neither the expectation nor one of those that may stand for it is met.
+fn one_of(reports: &[Value], expect: &Expect, ended: &Ended, played: &mut Played) -> Vec<String> {
+    if expect.one_of.is_empty() {
+        return compare(reports, expect, ended, played);
+    }
+    let mut wrong = Vec::new();
+    for expect in &expect.one_of {
+        let mut why = compare(reports, expect, ended, played);
+        why.extend(
+            expect
+                .exit
+                .filter(|exit| *exit != ended.exit)
+                .map(|exit| format!("not exit code {exit}")),
+        );
+        let silent = expect.logs.iter().filter(|text| !ended.log.contains(*text));
+        why.extend(silent.map(|text| format!("the log does not say {text:?}")));
+        if why.is_empty() {
+            return why;
+        }
+        wrong.push(format!("not expected: {}", why.join(", ")));
+    }
+    wrong
+}
+
+/// Compares the last report.
+fn compare(reports: &[Value], expect: &Expect, ended: &Ended, played: &mut Played) -> Vec<String> {
+    let mut wrong = Vec::new();
+    match reports.last() {
+        _ if expect.no_report => played.got = format!("exit {}", ended.exit),
+        Some(report) => {
+            check_report(&report["status"], expect, &mut wrong, played);
+            wrong.extend(replay(&report["status"], &ended.log));
+        }
+        None => wrong.push(format!(
+            "no report; exit code {}; the log ends: {}",
+            ended.exit,
+            ended.log.lines().last().unwrap_or_default()
+        )),
+    }
+    wrong
 }
 
 /// The test's reports, oldest first.

@@ -1,0 +1,80 @@
+//! What the proxy is told on its command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::draw::{Draw, Kind};
+
+/// `--name value` for each of them.
+pub(crate) struct Options {
+    /// Where to listen; the port or one of the next that are free.
+    pub(crate) listen: SocketAddr,
+    /// The API server.
+    pub(crate) upstream: SocketAddr,
+    /// What it shows to the runner, and the authority that it trusts.
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) authority: PathBuf,
+    /// One JSON line a request.
+    pub(crate) log: PathBuf,
+    /// While this file exists the API server is away.
+    pub(crate) away: PathBuf,
+    pub(crate) draw: Draw,
+    pub(crate) outage: Option<Outage>,
+}
+
+/// The API server goes away when it has done what it was asked first in these words, without an answer.
+pub(crate) struct Outage {
+    pub(crate) at: String,
+    pub(crate) lasts: Duration,
+}
+
+impl Options {
+    pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut pairs = std::collections::BTreeMap::new();
+        while let Some(name) = words.next() {
+            let value = words.next().ok_or_else(|| format!("{name} needs a value"))?;
+            pairs.insert(name, value);
+        }
+        let mut take = |name: &str| pairs.remove(name);
+        let need = |name: &str, value: Option<String>| value.ok_or_else(|| format!("{name} is missing"));
+        let number = |name: &str, value: Option<String>| {
+            let value = value.unwrap_or_else(|| "0".to_owned());
+            value.parse::<u64>().map_err(|e| format!("{name}: {e}"))
+        };
+        let address = |name: &str, value: Option<String>| {
+            let value = need(name, value)?;
+            value.parse::<SocketAddr>().map_err(|e| format!("{name}: {e}"))
+        };
+        let kinds = take("--kinds").unwrap_or_default();
+        let kinds: Vec<Kind> = kinds
+            .split(',')
+            .filter(|word| !word.is_empty())
+            .map(|word| Kind::parse(word).ok_or_else(|| format!("--kinds: there is no fault {word:?}")))
+            .collect::<Result<_, _>>()?;
+        let lasts = number("--outage-lasts", take("--outage-lasts"))?;
+        let options = Self {
+            listen: address("--listen", take("--listen"))?,
+            upstream: address("--upstream", take("--upstream"))?,
+            certificate: need("--certificate", take("--certificate"))?.into(),
+            key: need("--key", take("--key"))?.into(),
+            authority: need("--authority", take("--authority"))?.into(),
+            log: need("--log", take("--log"))?.into(),
+            away: need("--away", take("--away"))?.into(),
+            draw: Draw::new(
+                number("--seed", take("--seed"))?,
+                number("--rate", take("--rate"))?,
+                &kinds,
+            ),
+            outage: take("--outage-at").map(|at| Outage {
+                at,
+                lasts: Duration::from_secs(lasts),
+            }),
+        };
+        match pairs.keys().next() {
+            Some(unknown) => Err(format!("there is no {unknown}")),
+            None => Ok(options),
+        }
+    }
+}
