@@ -154,3 +154,36 @@ fn every_file_can_be_read_in_one_sitting() {
     }
     assert!(long.is_empty(), "\n{}", long.join("\n"));
 }
+
+/// Each claim of the threat model names what tries it, and that is there.
+#[test]
+fn claims_of_security_name_their_tests() {
+    let text = fs::read_to_string("docs/security.md").unwrap();
+    let fence: String = sources(Path::new("tests/fence"))
+        .iter()
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    let is_there = |name: &str| {
+        let folders = ["tests/safety", "tests/truth", "tests/scenarios"];
+        fence.contains(&format!("async fn {name}()"))
+            || folders.iter().any(|folder| Path::new(folder).join(format!("{name}.yaml")).exists())
+    };
+    let mut claims = 0;
+    let mut wrong = Vec::new();
+    let mut lines = text.lines();
+    while let Some(header) = lines.next() {
+        if !header.ends_with("| shown by |") {
+            continue;
+        }
+        for row in lines.by_ref().skip(1).take_while(|row| row.starts_with('|')) {
+            claims += 1;
+            let tests = row.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+            let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+            if names.is_empty() || !names.iter().all(|name| is_there(name)) {
+                wrong.push(row);
+            }
+        }
+    }
+    assert!(claims > 25, "only {claims} claims were found");
+    assert!(wrong.is_empty(), "claims that nothing tries: {wrong:#?}");
+}

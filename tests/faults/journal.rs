@@ -24,6 +24,13 @@ pub(crate) struct Entry {
     line: Value,
 }
 
+impl Entry {
+    /// Which request it is, in the words of an outage: `request 57`.
+    pub(crate) fn number(&self) -> String {
+        format!("request {}", self.line["n"])
+    }
+}
+
 impl Journal {
     pub(crate) fn open(path: &Path) -> std::io::Result<Self> {
         Ok(Self {

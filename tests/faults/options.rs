@@ -24,7 +24,8 @@ pub(crate) struct Options {
     pub(crate) outage: Option<Outage>,
 }
 
-/// The API server goes away when it has done what it was asked first in these words, without an answer.
+/// The API server goes away when it has done what it was asked first in these words (`create velero.io/restores`, or `request 57` for
+/// the 57th request of all), without an answer.
 pub(crate) struct Outage {
     pub(crate) at: String,
     pub(crate) lasts: Duration,

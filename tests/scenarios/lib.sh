@@ -95,3 +95,43 @@ accounted() {
       { echo "a run that was not admitted does not say why: $log" >&2; return 1; }
   fi
 }
+
+# killed: SIGKILL to the run at the moment its `outage` begins, when the API server has done what it was asked and nobody has said
+# so; a run that ends before that is let be.
+killed() {
+  struck() {
+    grep -q '"away":true' "build/test-logs/scenarios/$JOB.requests" ||
+      k -n kymaros-system get job "$JOB" -o 'jsonpath={.status.conditions[*].type}' | grep -qE 'Complete|Failed'
+  }
+  until_ok 240 struck
+  if grep -q '"away":true' "build/test-logs/scenarios/$JOB.requests"; then tests/cluster/kill kymaros-system "$(runner)" kymaros-runner; fi
+}
+
+# swept: one sweep now, to its end, with its log beside those of the runs.
+swept() {
+  local job=$JOB-sweep-$RANDOM
+  k -n kymaros-system create job "$job" --from=cronjob/kymaros-sweep > /dev/null
+  k -n kymaros-system label job "$job" "kymaros.io/test=$TEST" > /dev/null
+  k -n kymaros-system wait --for=condition=Complete "job/$job" --timeout=90s > /dev/null
+  k -n kymaros-system logs "job/$job" > "build/test-logs/scenarios/$job.log"
+}
+
+# nothing_left: of no run of this test, wherever runs make something.
+nothing_left() {
+  local left runs
+  left=$(k get namespaces,leases,configmaps,restores.velero.io,downloadrequests.velero.io,serverstatusrequests.velero.io -A -l "kymaros.io/test=$TEST" -o name
+    k -n kymaros-system get lease "$TEST" -o name --ignore-not-found
+    k -n "$VELERO" get lease kymaros-turn -o name --ignore-not-found)
+  runs=$(k -n kymaros-system get rr -l "kymaros.io/test=$TEST" -o json | jq -r '[.items[].status.runId | "-kymaros-" + . + "$"] | join("|")')
+  gone() { ! k get persistentvolumes -o json | jq -e --arg runs "$runs" 'any(.items[]; .spec.claimRef.namespace // "" | test($runs))' > /dev/null; }
+  until_ok 30 gone || left="$left volumes of $runs"
+  [ -z "$left" ] || { echo "left behind: $left" >&2; return 1; }
+}
+
+# interrupted COUNT: so many reports of this test were completed for runs that had died.
+interrupted() {
+  local count
+  count=$(k -n kymaros-system get rr -l "kymaros.io/test=$TEST" -o json |
+    jq '[.items[].status.conditions[]? | select(.type == "Conclusive" and .reason == "Interrupted")] | length')
+  [ "$count" = "$1" ] || { echo "$count reports of runs that died, not $1" >&2; return 1; }
+}
