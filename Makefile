@@ -1,5 +1,5 @@
 # `make` alone says what there is. The test bed is a real cluster with a real Velero: tests/cluster/README.md.
-.PHONY: help demo demo-down test truth image scenarios bed-build bed-up bed-down
+.PHONY: help demo demo-down test truth safety image scenarios bed-build bed-up bed-down
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ test: ## everything: format, lint, unit tests, a real cluster, all scenarios
 
 truth: ## only the truth suite: sabotaged backups must lose points for the right reason, healthy applications must not
 	tests/run bed image truth
+
+safety: ## only the safety suite: backups that would harm production if they were simply restored, with production beside them
+	tests/run bed image safety
 
 image: ## the image, as build/image.tar
 	tests/image/build
