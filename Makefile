@@ -15,6 +15,9 @@ test: ## everything: format, lint, unit tests, a real cluster, all scenarios
 truth: ## only the truth suite: sabotaged backups must lose points for the right reason, healthy applications must not
 	tests/run bed image truth
 
+safety: ## only the safety suite: backups that would harm production if they were simply restored, with production beside them
+	tests/run bed image safety
+
 image: ## the image, as build/image.tar
 	tests/image/build
 

@@ -23,6 +23,7 @@ pub mod names;
 pub mod observe;
 pub mod plan;
 pub mod probe;
+pub mod redact;
 pub mod report;
 pub mod retention;
 pub mod run;

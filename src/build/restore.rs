@@ -32,13 +32,16 @@ const HOOKS: [&str; 6] = [
     "post.hook.restore.velero.io/wait-timeout",
     "post.hook.restore.velero.io/wait-for-ready",
 ];
-/// By these a controller that syncs from git would take a restored object for its own, and prune it.
-const TRACKING_LABELS: [&str; 5] = [
+/// By these a controller that syncs from git would take a restored object for its own, and prune it; by the last two Grafana
+/// would load it.
+const TRACKING_LABELS: [&str; 7] = [
     "argocd.argoproj.io/instance",
     "kustomize.toolkit.fluxcd.io/name",
     "kustomize.toolkit.fluxcd.io/namespace",
     "helm.toolkit.fluxcd.io/name",
     "helm.toolkit.fluxcd.io/namespace",
+    "grafana_dashboard",
+    "grafana_datasource",
 ];
 const TRACKING_ANNOTATIONS: [&str; 1] = ["argocd.argoproj.io/tracking-id"];
 /// By these a pod would be given rights in the cloud.

@@ -265,7 +265,16 @@ fn message(brief: &Brief, facts: &Facts, verdict: &Verdict) -> String {
         _ => {}
     }
     parts.extend(outside::hint(facts, verdict));
-    let held = held_custom_kinds(facts);
+    let let_in = custom_kinds(facts, |kind| {
+        kind.present.iter().flatten().any(|name| kind.expected.contains(name))
+    });
+    if !let_in.is_empty() {
+        parts.push(format!(
+            "custom resources were let in, and their operators act on them outside the sandbox: {}",
+            let_in.join(", ")
+        ));
+    }
+    let held = custom_kinds(facts, |kind| kind.held.iter().any(|h| h.rule == CUSTOM_RESOURCE_RULE));
     if !held.is_empty() {
         parts.push(format!(
             "custom resources were held back; let them in with restore.customResources: [{}]",
@@ -316,10 +325,10 @@ fn scored(verdict: &Verdict) -> String {
     }
 }
 
-/// Groups or kinds that were held only because nobody let them in.
-fn held_custom_kinds(facts: &Facts) -> Vec<String> {
-    let opt_in = |k: &&crate::facts::KindFacts| k.custom && k.held.iter().any(|h| h.rule == CUSTOM_RESOURCE_RULE);
-    let kinds = facts.objects.iter().flat_map(|o| &o.kinds).filter(opt_in);
+/// The custom kinds of which this holds, as `Kind.group`.
+fn custom_kinds(facts: &Facts, which: impl Fn(&crate::facts::KindFacts) -> bool) -> Vec<String> {
+    let kinds = facts.objects.iter().flat_map(|o| &o.kinds);
+    let kinds = kinds.filter(|kind| kind.custom && which(kind));
     let mut names: Vec<String> = kinds.map(|k| format!("{}.{}", k.kind, k.group)).collect();
     names.sort();
     names.dedup();

@@ -364,6 +364,30 @@ fn held_custom_resources_count_as_not_there_and_are_named() {
 }
 
 #[test]
+fn custom_resources_that_were_let_in_are_named() {
+    let mut facts = good();
+    let widget = |present: &[&str]| KindFacts {
+        source: "shop".into(),
+        group: "example.com".into(),
+        kind: "Widget".into(),
+        custom: true,
+        expected: vec!["a".into()],
+        present: Some(present.iter().map(|name| (*name).to_owned()).collect()),
+        ..KindFacts::default()
+    };
+    objects(&mut facts).push(widget(&["a"]));
+    let message = judge(&brief(), &facts).message;
+    assert!(
+        message.contains("act on them outside the sandbox: Widget.example.com"),
+        "{message}"
+    );
+    // What somebody else made there was not let in.
+    *objects(&mut facts).last_mut().unwrap() = widget(&["b"]);
+    let message = judge(&brief(), &facts).message;
+    assert!(!message.contains("outside the sandbox"), "{message}");
+}
+
+#[test]
 fn regression_is_a_fall_of_more_than_ten_points_or_a_level_that_passed() {
     let previous = |score, passed: &[&str]| PreviousReport {
         name: "shop-nightly-1".into(),

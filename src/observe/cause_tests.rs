@@ -177,6 +177,41 @@ fn an_images_name_is_no_part_of_the_answer() {
 }
 
 #[test]
+fn the_log_of_a_container_is_not_quoted() {
+    for (policy, code, reason, said) in [
+        ("File", 1, "Error", "exit code 1: hunter2"),
+        (
+            "FallbackToLogsOnError",
+            1,
+            "Error",
+            "exit code 1: its log is not quoted (sandbox.keepFailedFor keeps the pod to read it)",
+        ),
+        // Not from the log.
+        (
+            "FallbackToLogsOnError",
+            0,
+            "Completed",
+            "Completed (exit code 0): hunter2",
+        ),
+        ("FallbackToLogsOnError", 128, "StartError", "hunter2"),
+    ] {
+        let ended = json!({"exitCode": code, "reason": reason, "message": "starting\nhunter2"});
+        for state in [
+            json!({"terminated": ended}),
+            json!({"waiting": {"reason": "CrashLoopBackOff"}}),
+        ] {
+            let pod = pod(
+                json!({"containers": [{"name": "db", "terminationMessagePolicy": policy}]}),
+                json!({"phase": "Running", "containerStatuses": [{"name": "db", "image": "", "imageID": "", "ready": false,
+                    "restartCount": 3, "state": state, "lastState": {"terminated": ended}}]}),
+            );
+            let text = of_pod(&pod, &Incidents::default()).text;
+            assert!(text.ends_with(said), "{policy}: {text}");
+        }
+    }
+}
+
+#[test]
 fn crashes() {
     let crash = |last: Value| {
         one_with(json!({"restartCount": 3, "lastState": {"terminated": last},

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use crate::facts::{KindFacts, SandboxFacts, VolumeFacts};
+use crate::redact;
 use crate::velero::{ClaimData, DataDownload, PodVolumeRestore, VolumeRestoreStatus, Volumes};
 
 /// A claim in a sandbox.
@@ -99,7 +100,8 @@ fn volume(evidence: &Evidence<'_>, source: &str, claim: &str) -> VolumeFacts {
         facts.to_restore = status.progress.total_bytes;
         facts.restored_bytes = status.progress.bytes_done;
         facts.restore_phase = Some(status.phase.to_string());
-        facts.restore_message = status.message.clone().filter(|message| !message.is_empty());
+        let message = status.message.as_deref().filter(|message| !message.is_empty());
+        facts.restore_message = message.map(redact::values);
     }
     facts
 }

@@ -212,19 +212,20 @@ impl From<Pod> for PodSeen {
             containers: containers
                 .map(|(container, role)| {
                     let status = statuses.get(container.name.as_str()).copied();
+                    let says_its_log = container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
                     ContainerSeen {
                         name: container.name.clone(),
                         image: container.image.clone().unwrap_or_default(),
                         role,
                         ready: status.is_some_and(|status| status.ready),
                         started: status.is_some_and(|status| status.started == Some(true)),
-                        state: status.and_then(|status| doing(status.state.as_ref()?)),
-                        last: status.and_then(|status| doing(status.last_state.as_ref()?)).and_then(
-                            |last| match last {
+                        state: status.and_then(|status| doing(status.state.as_ref()?, says_its_log)),
+                        last: status
+                            .and_then(|status| doing(status.last_state.as_ref()?, says_its_log))
+                            .and_then(|last| match last {
                                 Doing::Ended(ended) => Some(ended),
                                 Doing::Waiting(..) | Doing::Running => None,
-                            },
-                        ),
+                            }),
                     }
                 })
                 .collect(),
@@ -244,7 +245,11 @@ impl From<Pod> for PodSeen {
     }
 }
 
-fn doing(state: &ContainerState) -> Option<Doing> {
+/// Said in place of a termination message that is the end of a log. Logs hold secrets, and a report is no place for them.
+const LOG_NOT_QUOTED: &str = "its log is not quoted (sandbox.keepFailedFor keeps the pod to read it)";
+
+/// `says_its_log`: where a container that failed left no termination message, the node fills in the end of its log.
+fn doing(state: &ContainerState, says_its_log: bool) -> Option<Doing> {
     if let Some(waiting) = &state.waiting {
         return Some(Doing::Waiting(
             waiting.reason.clone().unwrap_or_default(),
@@ -252,10 +257,16 @@ fn doing(state: &ContainerState) -> Option<Doing> {
         ));
     }
     if let Some(ended) = &state.terminated {
+        // What never began has no log; the words are the runtime's.
+        let ran = !matches!(ended.reason.as_deref(), Some("StartError" | "ContainerCannotRun"));
         return Some(Doing::Ended(Ended {
             code: ended.exit_code,
             reason: ended.reason.clone().unwrap_or_default(),
-            message: text::last_line(ended.message.as_deref().unwrap_or_default()),
+            message: if says_its_log && ran && ended.exit_code != 0 {
+                LOG_NOT_QUOTED.to_owned()
+            } else {
+                text::last_line(ended.message.as_deref().unwrap_or_default())
+            },
         }));
     }
     state.running.as_ref().map(|_| Doing::Running)

@@ -1,4 +1,7 @@
-//! Words of others, made fit for one line of a report: bounded, without control characters, in the source's names.
+//! Words of others, made fit for one line of a report: bounded, without control characters, in the source's names, without
+//! the values that they quote.
+
+use crate::redact;
 
 /// Bytes kept of one message.
 pub(super) const MAX: usize = 256;
@@ -13,8 +16,9 @@ pub(super) fn last_line(text: &str) -> String {
     )
 }
 
-/// The text as one line, cut to [`MAX`] bytes at the border of a character.
+/// The text as one line without the values that it quotes, cut to [`MAX`] bytes at the border of a character.
 pub(super) fn clip(text: &str) -> String {
+    let text = &redact::values(text);
     let mut line = String::with_capacity(text.len().min(MAX));
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()) {
         if word.is_empty() {
@@ -42,8 +46,11 @@ pub(super) fn clip(text: &str) -> String {
 /// Bytes kept at each end of a message that is still to be read.
 const END: usize = 512;
 
-/// Both ends of a long message: a chain of errors begins with what was tried and ends with what went wrong.
+/// Both ends of a long message, without the values that it quotes: a chain of errors begins with what was tried and ends with
+/// what went wrong.
 pub(super) fn ends(text: &str) -> String {
+    // Before it is cut, for of a value that is cut in two the end could not be told.
+    let text = &*redact::values(text);
     if text.len() <= 2 * END {
         return text.to_owned();
     }
@@ -90,6 +97,14 @@ mod tests {
         assert!(kept.len() <= 2 * END + 8, "{}", kept.len());
         assert!(kept.starts_with("failed to pull") && kept.ends_with(": not found"));
         assert_eq!(ends("short"), "short");
+    }
+
+    #[test]
+    fn values_are_taken_out_before_a_cut() {
+        let long = format!("spec.key: Invalid value: \"{}\": too long", "hunter2".repeat(400));
+        for told in [clip(&long), ends(&long)] {
+            assert_eq!(told, "spec.key: Invalid value: \"…\": too long");
+        }
     }
 
     #[test]

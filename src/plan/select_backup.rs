@@ -11,6 +11,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use super::ValidTest;
 use crate::api::{self, Selection as Choice};
 use crate::facts::{BackupFacts, Reason, Stop, UnusableBackup};
+use crate::redact;
 use crate::velero::{self, Backup, BackupPhase, BackupStorageLocation, DeleteBackupRequest};
 
 /// How many refused backups a message names.
@@ -423,9 +424,9 @@ fn failure(backup: &Backup) -> String {
         .failure_reason
         .iter()
         .chain(backup.status.validation_errors.iter().flatten());
-    let reasons: Vec<&str> = reasons
-        .map(String::as_str)
+    let reasons: Vec<String> = reasons
         .filter(|reason| !reason.is_empty())
+        .map(|reason| redact::values(reason))
         .collect();
     if *phase == BackupPhase::PartiallyFailed {
         format!("is {phase} (set spec.backupSource.allowPartiallyFailed to restore it all the same)")

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::open::{nullable, open_enum};
 use super::{time, velero_kind};
+use crate::redact;
 
 velero_kind! {
     /// One restore. Velero works on one at a time, and deletes one only when no other is running.
@@ -176,6 +177,6 @@ impl Restore {
             .map(String::as_str)
             .filter(|text| !text.is_empty())
             .collect();
-        (!reasons.is_empty()).then(|| reasons.join("; "))
+        (!reasons.is_empty()).then(|| redact::values(&reasons.join("; ")))
     }
 }

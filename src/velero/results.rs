@@ -11,7 +11,7 @@ use std::io::Read;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::clip::parser;
-use crate::names;
+use crate::{names, redact};
 
 /// Texts kept of each cause, and of the warnings.
 pub const MAX_TEXTS: usize = 500;
@@ -260,7 +260,7 @@ impl Errors {
                 namespace: namespace.map(str::to_owned),
                 item,
                 message: if with_text {
-                    cut(message).to_owned()
+                    cut(&redact::values(message)).to_owned()
                 } else {
                     String::new()
                 },
@@ -277,7 +277,7 @@ impl Warnings {
         }
         self.total += 1;
         if self.texts.len() < MAX_TEXTS {
-            self.texts.push(cut(text).to_owned());
+            self.texts.push(cut(&redact::values(text)).to_owned());
         }
     }
 }

@@ -242,11 +242,14 @@ fn workloads(scene: &Scene) -> Vec<Change> {
             }),
         },
         Change {
-            about: "a pod with a second network",
+            about: "a pod with a second network, a published name and metrics for production's monitoring",
             verb: Verb::Create,
             object: with(
                 &pod(scene, json!({})),
-                json!({"metadata": {"annotations": {"k8s.v1.cni.cncf.io/networks": "prod/vlan", "app": "web"}}}),
+                json!({"metadata": {"annotations": {
+                    "k8s.v1.cni.cncf.io/networks": "prod/vlan", "dns.alpha.kubernetes.io/external": "shop.example.com",
+                    "prometheus.io/scrape": "true", "ad.datadoghq.com/c.checks": "{}", "k8s.grafana.com/scrape": "true", "app": "web",
+                }}}),
             ),
             stored: json!({"/metadata/annotations": {"app": "web"}}),
         },
@@ -296,6 +299,17 @@ fn metadata(scene: &Scene) -> Vec<Change> {
             verb: Verb::Create,
             object: with(&pod(scene, json!({})), json!({"metadata": owned})),
             stored: json!({"/metadata/labels": {"pod-template-hash": "1", "argocd.argoproj.io/instance": "shop"}, "/metadata/annotations": null}),
+        },
+        Change {
+            about: "a dashboard",
+            verb: Verb::Create,
+            object: object(
+                scene,
+                "v1",
+                "ConfigMap",
+                json!({"metadata": {"labels": {"grafana_dashboard": "1", "grafana_datasource": "1", "app": "web"}}}),
+            ),
+            stored: json!({"/metadata/labels": {"app": "web"}}),
         },
         Change {
             about: "a Secret that is copied to other namespaces",

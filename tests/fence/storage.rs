@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::cases::{Expect, Verb, case, failures, make, send, with};
+use crate::support::cases::{Case, Expect, Verb, case, failures, make, send, with};
 use crate::support::scene::Scene;
 
 fn volume(name: &str, claimant: Option<&str>) -> Value {
@@ -22,18 +22,93 @@ fn volume(name: &str, claimant: Option<&str>) -> Value {
     volume
 }
 
+fn named(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}})
+}
+
+/// Whoever makes volumes for claims, and binds them: the cluster's controllers, storage's, or the provider's data mover.
+fn bindings(scene: &Scene, free: &str, moved: &str) -> [Case; 8] {
+    let to = |name: &str, namespace: &str| {
+        let claim = json!({"namespace": namespace, "name": "archive"});
+        with(&named(name), json!({"spec": {"claimRef": claim}}))
+    };
+    let uid = "22222222-2222-3333-4444-555555555555";
+    let made = |storage: Value| {
+        let mut volume = volume(&format!("pvc-{uid}"), Some(&scene.sandbox));
+        volume["spec"]["claimRef"]["uid"] = json!(uid);
+        volume["spec"].as_object_mut().expect("a map").remove("csi");
+        with(&volume, json!({"spec": storage}))
+    };
+    let nfs = |path: &str| made(json!({"nfs": {"server": "nas", "path": path}}));
+    let csi = |attributes: Value| {
+        made(json!({"csi": {"driver": "nfs.csi.k8s.io", "volumeHandle": "h", "volumeAttributes": attributes}}))
+    };
+    let shared = || Expect::Refused("shared-volumes", "may be production's");
+    [
+        case(
+            "a folder by the claim's name",
+            Verb::Create,
+            nfs("/export/data"),
+            shared(),
+        ),
+        case(
+            "a folder by the claim's name, of a driver",
+            Verb::Create,
+            csi(json!({"share": "/export", "subdir": "data"})),
+            shared(),
+        ),
+        case(
+            "a folder by the sandbox's name",
+            Verb::Create,
+            nfs(&format!("/export/{}-data", scene.sandbox)),
+            Expect::Accepted,
+        ),
+        case(
+            "a folder by the volume's name",
+            Verb::Create,
+            made(json!({"hostPath": {"path": format!("/opt/pvc-{uid}")}})),
+            Expect::Accepted,
+        ),
+        case(
+            "no folder",
+            Verb::Create,
+            csi(json!({"share": "/export"})),
+            Expect::Accepted,
+        ),
+        case(
+            "binding a free volume to a sandbox's claim",
+            Verb::Patch,
+            to(free, &scene.sandbox),
+            Expect::Refused("free-volumes", "it may be production's"),
+        ),
+        case(
+            "binding a free volume to production's claim",
+            Verb::Patch,
+            to(free, &scene.production),
+            Expect::Accepted,
+        ),
+        case(
+            "giving a volume that data was moved into to the sandbox",
+            Verb::Patch,
+            to(moved, &scene.sandbox),
+            Expect::Accepted,
+        ),
+    ]
+}
+
 #[tokio::test]
 #[ignore = "needs a cluster (installs the base, makes and deletes namespaces, volumes and snapshot contents)"]
 async fn volumes_and_snapshot_contents() {
     let scene = Scene::open().await;
-    let [released, free, production] = ["released", "free", "prod"].map(|n| format!("fence-{n}-{}", scene.run));
+    let [released, free, production, moved] =
+        ["released", "free", "prod", "moved"].map(|n| format!("fence-{n}-{}", scene.run));
     let objects = [
         volume(&released, Some(&scene.sandbox)),
         volume(&free, None),
         volume(&production, Some(&scene.production)),
+        volume(&moved, Some("velero")),
     ];
     make(&scene.admin, &objects).await;
-    let named = |name: &str| json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}});
     let content = |name: &str, namespace: &str| {
         json!({
             "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotContent", "metadata": {"name": name},
@@ -128,7 +203,8 @@ async fn volumes_and_snapshot_contents() {
             Expect::NoRight,
         ),
     ];
-    let failed = failures(&scene.runner, &cases).await;
+    let mut failed = failures(&scene.runner, &cases).await;
+    failed.extend(failures(&scene.admin, &bindings(&scene, &free, &moved)).await);
     for object in objects.iter().chain(&contents) {
         send(&scene.admin, Verb::Remove, object).await;
     }

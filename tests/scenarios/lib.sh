@@ -135,3 +135,46 @@ interrupted() {
     jq '[.items[].status.conditions[]? | select(.type == "Conclusive" and .reason == "Interrupted")] | length')
   [ "$count" = "$1" ] || { echo "$count reports of runs that died, not $1" >&2; return 1; }
 }
+
+# same WHAT GOT EXPECTED: fails, and says so, unless the two are the same.
+same() {
+  [ "$2" = "$3" ] && return
+  printf '%s: %s, expected %s\n' "$1" "${2:-nothing}" "${3:-nothing}" >&2
+  return 1
+}
+
+# The application `inside` is a pod to look around from. A run whose checks begin with
+#   {name: looked, type: exec, exec: {podSelector: {app: inside}, command: [sh, -c, "until [ -e /tmp/go ]; do sleep 0.2; done"], timeout: 2m}}
+# keeps its sandbox until `go` is called beside it.
+
+# looking [SOURCE]: the run's sandbox, once its Restore has ended and its pod `inside` runs.
+looking() {
+  local sandbox
+  sandbox=$(sandbox "${1:-$NS}")
+  restored
+  runs() { k -n "$sandbox" exec deployment/inside -- true; }
+  until_ok 90 runs
+  echo "$sandbox"
+}
+
+# go SANDBOX: the run may go on.
+go() { k -n "$1" exec deployment/inside -- touch /tmp/go; }
+
+# dial NAMESPACE ADDRESS:PORT...: which of these can be connected to from the pod `inside` there, one a line. All are tried at once.
+dial() {
+  local from=$1
+  shift
+  # shellcheck disable=SC2016 # for the shell in the pod
+  k -n "$from" exec deployment/inside -- bash -c 'for to; do
+    (timeout 2 bash -c ": < /dev/tcp/${to%:*}/${to##*:}" && echo "$to") 2> /dev/null &
+  done; wait' - "$@" | sort
+}
+
+# lines TEXT...: one a line, in order.
+lines() { printf '%s\n' "$@" | sort; }
+
+# finished: returns once the run's Job has ended.
+finished() {
+  over() { k -n kymaros-system get job "$JOB" -o 'jsonpath={.status.conditions[*].type}' | grep -qE 'Complete|Failed'; }
+  until_ok 240 over
+}

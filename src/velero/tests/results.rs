@@ -122,6 +122,20 @@ fn errors_are_sorted_by_whose_fault_they_are() {
 }
 
 #[test]
+fn values_are_not_kept() {
+    let told = r#"Widget "w" is invalid: spec.password: Invalid value: "…": too short"#;
+    let texts = [format!(
+        "error restoring widgets.example.com/sb/w: {}",
+        told.replace('…', "hunter2")
+    )];
+    let document =
+        serde_json::json!({"errors": {"namespaces": {"sb": texts}}, "warnings": {"namespaces": {"sb": texts}}});
+    let results = read(&document.to_string());
+    assert_eq!(results.errors.problems[0].message, told);
+    assert!(results.warnings.texts[0].ends_with(told), "{:?}", results.warnings);
+}
+
+#[test]
 fn an_error_names_its_object() {
     let item = |text: &str| error(text).errors.problems.remove(0);
     let problem = item("error restoring deployments.apps/vt-sb2/web: Deployment.apps \"web\" is invalid");
