@@ -19,7 +19,7 @@ image: ## the image, as build/image.tar
 	tests/image/build
 
 scenarios: ## only the other scenarios, on the bed with the image of this tree
-	tests/run bed image scenarios
+	tests/run bed image scenarios safety
 
 bed-build: ## compile the test bed (20 minutes the first time, then only what changed)
 	tests/cluster/build
