@@ -22,7 +22,7 @@ image: ## the image, as build/image.tar
 	tests/image/build
 
 scenarios: ## only the other scenarios, on the bed with the image of this tree
-	tests/run bed image scenarios
+	tests/run bed image scenarios safety
 
 safety: ## only what must hold on bad days: faults and outages before the API server
 	tests/run bed image safety

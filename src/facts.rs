@@ -84,6 +84,8 @@ pub struct Facts {
     pub sandboxes: Vec<SandboxFacts>,
     /// What the proof of isolation showed.
     pub isolation: Isolation,
+    /// What `sandbox.egress` opened, each as a network with its ports.
+    pub ways_out: Vec<String>,
     /// The Restore, once it was created.
     pub restore: Option<RestoreFacts>,
     /// Expected and present objects.

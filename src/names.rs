@@ -25,6 +25,8 @@ pub const PRIORITY_CLASS: &str = "kymaros-drill";
 pub const HOST_ACCESS: [&str; 3] = ["host namespaces (", "hostPath volumes (", "privileged ("];
 /// Prefix of the names of our admission policies, as it appears in the API server's refusals.
 pub const FENCE_PREFIX: &str = "kymaros-fence-";
+/// The one of them that says which networks a sandbox may be given.
+pub const NETWORK_FENCE: &str = "kymaros-fence-networkpolicies";
 /// Stands before the run id in the name of every sandbox; reserved by an admission policy.
 pub const SANDBOX_INFIX: &str = "-kymaros-";
 /// Prefix of every object made in the provider's namespace.

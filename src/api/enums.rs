@@ -107,6 +107,18 @@ words!(
 );
 
 words!(
+    /// What a port outside speaks.
+    Protocol {
+        /// TCP.
+        Tcp = "TCP",
+        /// UDP.
+        Udp = "UDP",
+        /// SCTP.
+        Sctp = "SCTP",
+    }
+);
+
+words!(
     /// The Pod Security level of the sandbox.
     PodSecurity {
         /// Known privilege escalations are refused.

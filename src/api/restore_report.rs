@@ -172,8 +172,9 @@ pub struct RestoreReportStatus {
     #[schemars(length(max = 16))]
     pub run_id: Option<String>,
     /// Complete: the report is final. Conclusive: False if the run says nothing about the backup, and the reason says
-    /// why. SandboxIsolated: isolation was proved before the restore. RecoveryPointFresh: the backup is younger than
-    /// sla.maxBackupAge. SandboxCleanedUp: False names what is left in the cluster.
+    /// why. SandboxIsolated: isolation was proved before the restore; the message lists what sandbox.egress opened afterwards.
+    /// RecoveryPointFresh: the backup is younger than sla.maxBackupAge. SandboxCleanedUp: False names what is left in the
+    /// cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -6,12 +6,13 @@
 )]
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema::{self, dns_label, dns_subdomain, rule};
-use super::{Duration, IsolationProof, NetworkIsolation, PodSecurity, Quantity};
+use super::schema::{self, address_range, dns_label, dns_subdomain, rule};
+use super::{Duration, IsolationProof, NetworkIsolation, PodSecurity, Protocol, Quantity};
 
 /// The throw-away namespaces that are restored into.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,8 +32,18 @@ pub struct Sandbox {
     /// Upper bounds for what the restored pods and claims of one sandbox may request. By default there are none.
     pub resource_quota: ResourceQuota,
     /// What restored pods may talk to: strict (the default) for pods of their own sandbox, group for pods of all
-    /// sandboxes of the run. Nothing else is ever reached, except the cluster's DNS.
+    /// sandboxes of the run. Nothing else is ever reached, except the cluster's DNS and what egress opens.
     pub network_isolation: NetworkIsolation,
+    /// Ways out, for applications that cannot start without something outside: every pod of the sandboxes may reach these
+    /// networks on these ports. None by default. Only networks that the installation permits, written as it writes them, in
+    /// the policy kymaros-fence-networkpolicies. No names are opened: the application has to use addresses. The report lists
+    /// what was open.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["cidr"])
+    )]
+    pub egress: Vec<Egress>,
     /// Do names of the source namespaces' Services, such as db.shop.svc.cluster.local, lead to the copies in the sandboxes?
     /// With true (the default) a name server in each sandbox sees to it, and refuses all names but those of the run's
     /// namespaces; what was asked for is in outsideNames of the report. With false restored pods ask the cluster's DNS, and
@@ -57,6 +68,7 @@ impl Default for Sandbox {
             keep_failed_for: Duration::ZERO,
             resource_quota: ResourceQuota::default(),
             network_isolation: NetworkIsolation::Strict,
+            egress: Vec::new(),
             name_rewrite: true,
             dns: Dns::default(),
             isolation_proof: IsolationProof::Required,
@@ -80,6 +92,57 @@ pub struct ResourceQuota {
     pub storage: Option<Quantity>,
 }
 
+/// A way out of the sandboxes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Egress {
+    /// Network that may be reached, such as 198.51.100.7/32 for one address. It must be listed in egressCidrs of the policy
+    /// kymaros-fence-networkpolicies in the same spelling; a part of a listed network is another network.
+    #[schemars(length(min = 1, max = 43), extend("x-kubernetes-validations" = [
+        address_range("198.51.100.7/32"),
+        rule("!self.matches('/0+$')", "must not be every address: name the networks that the application needs"),
+    ]))]
+    pub cidr: String,
+    /// Ports that may be reached there.
+    #[schemars(
+        length(min = 1, max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["port", "protocol"])
+    )]
+    pub ports: Vec<EgressPort>,
+}
+
+/// A port outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EgressPort {
+    /// Its number.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+    /// TCP (the default), UDP or SCTP.
+    #[serde(default = "EgressPort::tcp")]
+    pub protocol: Protocol,
+}
+
+impl EgressPort {
+    fn tcp() -> Protocol {
+        Protocol::Tcp
+    }
+}
+
+impl fmt::Display for EgressPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.protocol, self.port)
+    }
+}
+
+/// As reports list it: `198.51.100.7/32 (TCP 5432, UDP 8125)`.
+impl fmt::Display for Egress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ports: Vec<String> = self.ports.iter().map(EgressPort::to_string).collect();
+        write!(f, "{} ({})", self.cidr, ports.join(", "))
+    }
+}
+
 /// Where the cluster's DNS is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -93,10 +156,7 @@ pub struct Dns {
     /// Addresses at which DNS answers besides these pods, such as 169.254.20.10/32 for a cache on each node. None by
     /// default.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 43), extend("x-kubernetes-validations" = [rule(
-        r"self.matches('^(([0-9]{1,3}\\.){3}[0-9]{1,3}/([0-9]|[12][0-9]|3[0-2])|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*/([0-9]{1,2}|1[01][0-9]|12[0-8]))$')",
-        "must be an address range such as 169.254.20.10/32",
-    )]))]
+    #[schemars(length(min = 1, max = 43), extend("x-kubernetes-validations" = [address_range("169.254.20.10/32")]))]
     pub cidr: Option<String>,
     /// Ports of DNS, each for UDP and TCP, as the pods listen on them. Default 53.
     #[schemars(length(min = 1, max = 4), inner(range(min = 1, max = 65535)), extend("x-kubernetes-list-type" = "set"))]

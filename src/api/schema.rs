@@ -32,6 +32,14 @@ pub(super) fn dns_subdomain() -> Value {
     )
 }
 
+/// A network of either family, as its first address and the number of bits that all its addresses share.
+pub(super) fn address_range(example: &str) -> Value {
+    rule(
+        r"self.matches('^(([0-9]{1,3}\\.){3}[0-9]{1,3}/([0-9]|[12][0-9]|3[0-2])|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*/([0-9]{1,2}|1[01][0-9]|12[0-8]))$')",
+        &format!("must be an address range such as {example}"),
+    )
+}
+
 fn duration(from: &str, to: &str, message: &str) -> Schema {
     json_schema!({
         "type": "string",

@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Owner, sandbox::inside};
-use crate::api::{Dns, NetworkIsolation, Sandbox};
+use crate::api::{Dns, Egress, NetworkIsolation, Sandbox};
 use crate::names::{APP, MANAGED_BY, NAME_SERVER, label};
 
 /// Set by the API server on every namespace, and by nobody else.
@@ -84,6 +84,27 @@ pub fn policies(
     .collect()
 }
 
+/// The policy that opens these ways out for every pod of a sandbox. It stands apart from the others: isolation is proved without it.
+pub fn ways_out(sandbox: &str, owner: &Owner, ways: &[Egress]) -> NetworkPolicy {
+    let rule = |way: &Egress| {
+        let ports = way.ports.iter().map(|port| NetworkPolicyPort {
+            protocol: Some(port.protocol.to_string()),
+            port: Some(IntOrString::Int(i32::from(port.port))),
+            ..NetworkPolicyPort::default()
+        });
+        to(vec![block(&way.cidr)], Some(ports.collect()))
+    };
+    NetworkPolicy {
+        metadata: inside(sandbox, "kymaros-egress", owner),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(LabelSelector::default()),
+            policy_types: Some(types(&[EGRESS])),
+            egress: Some(ways.iter().map(rule).collect()),
+            ..NetworkPolicySpec::default()
+        }),
+    }
+}
+
 /// The pods that a restored pod may talk to and be talked to by.
 fn neighbours(isolation: NetworkIsolation, owner: &Owner) -> NetworkPolicyPeer {
     let namespaces = match isolation {
@@ -107,14 +128,19 @@ fn dns_peers(dns: &Dns) -> Vec<NetworkPolicyPeer> {
         }),
         ..NetworkPolicyPeer::default()
     };
-    let addresses = dns.cidr.as_ref().map(|cidr| NetworkPolicyPeer {
+    let addresses = dns.cidr.as_deref().map(block);
+    std::iter::once(pods).chain(addresses).collect()
+}
+
+/// Everything at these addresses.
+fn block(cidr: &str) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
         ip_block: Some(IPBlock {
-            cidr: cidr.clone(),
+            cidr: cidr.to_owned(),
             ..IPBlock::default()
         }),
         ..NetworkPolicyPeer::default()
-    });
-    std::iter::once(pods).chain(addresses).collect()
+    }
 }
 
 fn dns_ports(dns: &Dns) -> Vec<NetworkPolicyPort> {
@@ -283,5 +309,34 @@ mod tests {
                 }]}],
             })
         );
+    }
+
+    #[test]
+    fn ways_out_are_open_to_every_pod_on_their_ports_only() {
+        let settings: Sandbox = serde_json::from_value(json!({"egress": [
+            {"cidr": "198.51.100.7/32", "ports": [{"port": 5432}, {"port": 8125, "protocol": "UDP"}]},
+            {"cidr": "2001:db8::/64", "ports": [{"port": 443}]},
+        ]}))
+        .unwrap();
+        assert!(
+            !built(&settings)
+                .iter()
+                .any(|policy| policy.to_string().contains("198.51.100.7")),
+            "isolation is proved without them"
+        );
+        let policy = serde_json::to_value(ways_out("sb", &Owner::default(), &settings.egress)).unwrap();
+        assert_eq!(policy["metadata"]["name"], "kymaros-egress");
+        let expected = json!({
+            "podSelector": {},
+            "policyTypes": ["Egress"],
+            "egress": [
+                {
+                    "to": [{"ipBlock": {"cidr": "198.51.100.7/32"}}],
+                    "ports": [{"protocol": "TCP", "port": 5432}, {"protocol": "UDP", "port": 8125}],
+                },
+                {"to": [{"ipBlock": {"cidr": "2001:db8::/64"}}], "ports": [{"protocol": "TCP", "port": 443}]},
+            ],
+        });
+        assert_eq!(policy["spec"], expected);
     }
 }

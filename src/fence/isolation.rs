@@ -26,7 +26,7 @@ use crate::facts::{Isolation, Reason, SandboxFacts, Stop};
 use crate::names::NAME_SERVER;
 
 /// How long the outside must be out of reach before the restore.
-const QUIET: Duration = Duration::from_secs(1);
+pub(super) const QUIET: Duration = Duration::from_secs(1);
 /// How long it is watched on beside the restore.
 const WATCHED: Duration = Duration::from_secs(5);
 /// How long a probe tries what it should reach. A new pod's network takes a moment.
@@ -152,7 +152,7 @@ fn weigh(flaw: Flaw, required: bool) -> (Isolation, Option<Stop>) {
 }
 
 /// Why there is no proof.
-enum Failure {
+pub(super) enum Failure {
     /// The probes spoke.
     Flaw(Flaw),
     /// The API server did, or did not.
@@ -282,11 +282,11 @@ async fn open_half(site: &Site<'_>, sandbox: &str, outside: &Outside) -> Result<
     };
     let (peer, open) = tokio::join!(
         async {
-            start(site, sandbox, PEER, &Probe::Serve { port: PEER_PORT }).await?;
+            start(site.fence, sandbox, PEER, &Probe::Serve { port: PEER_PORT }).await?;
             running(site.cluster, sandbox, PEER).await
         },
         async {
-            start(site, sandbox, OPEN, &Probe::Dial(dial)).await?;
+            start(site.fence, sandbox, OPEN, &Probe::Dial(dial)).await?;
             answer(site.cluster, sandbox, OPEN, PATIENCE).await
         }
     );
@@ -328,14 +328,17 @@ async fn shut_half(
         ..Dial::default()
     };
     let (shut, watch) = (Probe::Dial(shut), Probe::Dial(watch));
-    tokio::try_join!(start(site, sandbox, SHUT, &shut), start(site, sandbox, WATCH, &watch))?;
+    tokio::try_join!(
+        start(site.fence, sandbox, SHUT, &shut),
+        start(site.fence, sandbox, WATCH, &watch)
+    )?;
     let outcome = answer(site.cluster, sandbox, SHUT, PATIENCE).await?;
     Ok(outside.judge_shut(sandbox, &inside, &outcome)?)
 }
 
-async fn start(site: &Site<'_>, sandbox: &str, name: &str, probe: &Probe) -> Result<(), Failure> {
-    let pod = site.fence.runner.host.pod(sandbox, name, site.fence.owner, probe);
-    create_when_granted::<Pod>(&site.cluster.namespaced(sandbox), &pod).await?;
+pub(super) async fn start(fence: &Fence<'_>, sandbox: &str, name: &str, probe: &Probe) -> Result<(), Failure> {
+    let pod = fence.runner.host.pod(sandbox, name, fence.owner, probe);
+    create_when_granted::<Pod>(&fence.cluster.namespaced(sandbox), &pod).await?;
     Ok(())
 }
 
@@ -356,7 +359,12 @@ async fn running(cluster: &Cluster, sandbox: &str, name: &str) -> Result<IpAddr,
 }
 
 /// The answer of a probe pod that dials for at most `dialling`.
-async fn answer(cluster: &Cluster, sandbox: &str, name: &str, dialling: Duration) -> Result<Outcome, Failure> {
+pub(super) async fn answer(
+    cluster: &Cluster,
+    sandbox: &str,
+    name: &str,
+    dialling: Duration,
+) -> Result<Outcome, Failure> {
     let pods: Objects<Pod> = cluster.namespaced(sandbox);
     let deadline = Instant::now() + START_LIMIT + dialling;
     let ended = |pod: Option<&Pod>| matches!(progress(pod), Progress::Ended(_) | Progress::Lost(_));
@@ -392,7 +400,7 @@ async fn remove_probes(site: &Site<'_>, names: &[&str]) {
     join_all(pods.map(|(sandbox, name)| remove(site.cluster, sandbox, name))).await;
 }
 
-async fn remove(cluster: &Cluster, sandbox: &str, name: &str) {
+pub(super) async fn remove(cluster: &Cluster, sandbox: &str, name: &str) {
     let pods: Objects<Pod> = cluster.namespaced(sandbox);
     let removed = async {
         let Some(pod) = pods.get_metadata_opt(name).await? else {
@@ -405,9 +413,10 @@ async fn remove(cluster: &Cluster, sandbox: &str, name: &str) {
     }
 }
 
-/// Waits for the pods that watch on, in all sandboxes, and removes them.
+/// Waits for the pods that watch on, in all sandboxes, and removes them. Ways out are opened meanwhile.
 fn watch_on(site: &Site<'_>, outside: Outside) -> IsolationWatch {
     let cluster = site.cluster.clone();
+    let opened = !site.fence.settings.egress.is_empty();
     let sandboxes: Vec<String> = site.sandboxes.iter().map(|sandbox| sandbox.name.clone()).collect();
     let deadline = Instant::now() + START_LIMIT + WATCHED;
     let task = tokio::spawn(async move {
@@ -422,6 +431,9 @@ fn watch_on(site: &Site<'_>, outside: Outside) -> IsolationWatch {
         });
         match worst(join_all(watches).await) {
             Ok(()) => Isolation::Proved,
+            Err(Failure::Flaw(Flaw::Breach(text))) if opened => {
+                Isolation::Breached(format!("{text}, unless sandbox.egress leads there"))
+            }
             Err(Failure::Flaw(Flaw::Breach(text))) => Isolation::Breached(text),
             Err(Failure::Flaw(Flaw::Unusable(text) | Flaw::Untested(text))) => {
                 Isolation::NotTested(format!("isolation was not watched beside the restore: {text}"))

@@ -6,6 +6,7 @@
 mod isolation;
 mod name_server;
 mod verdict;
+mod ways_out;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -180,8 +181,8 @@ impl<'a> Fence<'a> {
     }
 
     /// Makes the sandboxes, given as source namespace and name, each with the runner's rights in it, its quota and its
-    /// default requests, and looks in the first of them whether the fence stands there too. `made` receives all that exist
-    /// by the end, complete or not: they have to be removed whatever comes.
+    /// default requests, and looks in the first of them whether the fence stands there too and lets the ways out pass that the
+    /// test asks for. `made` receives all that exist by the end, complete or not: they have to be removed whatever comes.
     pub async fn make_sandboxes(
         &self,
         names: &[(String, String)],
@@ -206,7 +207,11 @@ impl<'a> Fence<'a> {
         problems.sort_by_key(|problem| matches!(problem, Problem::NameTaken(_)));
         match (problems.into_iter().next(), names.first()) {
             (Some(problem), _) => Err(problem),
-            (None, Some((_, first))) => self.neutraliser(first).await.map_err(Problem::Stopped),
+            (None, Some((_, first))) => {
+                let neutraliser = self.neutraliser(first).await.map_err(Problem::Stopped)?;
+                self.ways_out_permitted(first).await.map_err(Problem::Stopped)?;
+                Ok(neutraliser)
+            }
             (None, None) => Err(Problem::Stopped(Stop::new(
                 Reason::InvalidSpec,
                 "no namespace is to be restored",

@@ -16,13 +16,13 @@ use crate::cluster::Cluster;
 use crate::cluster::fake::{Asked, Log, Reply, cluster};
 use crate::facts::{Isolation, Reason, SandboxFacts, Stop};
 
-const SANDBOX: &str = "shop-kymaros-abc123";
-const BY_FENCE: &str =
+pub(super) const SANDBOX: &str = "shop-kymaros-abc123";
+pub(super) const BY_FENCE: &str =
     "is forbidden: ValidatingAdmissionPolicy 'kymaros-fence-rolebindings' with binding '…' denied request: no";
-const BY_RBAC: &str =
+pub(super) const BY_RBAC: &str =
     "is forbidden: User \"system:serviceaccount:kymaros-system:kymaros-runner\" cannot create resource";
 
-fn owner() -> Owner {
+pub(super) fn owner() -> Owner {
     Owner {
         test: "shop".to_owned(),
         test_uid: "u-1".to_owned(),
@@ -63,12 +63,12 @@ fn names() -> Vec<(String, String)> {
     vec![("shop".to_owned(), SANDBOX.to_owned())]
 }
 
-fn forbidden(message: &str) -> Reply {
+pub(super) fn forbidden(message: &str) -> Reply {
     Reply::status(403, "Forbidden", message)
 }
 
 /// Stored as it was sent, with a UID.
-fn stored(asked: &Asked) -> Reply {
+pub(super) fn stored(asked: &Asked) -> Reply {
     let mut object = asked.body.clone();
     object["metadata"]["uid"] = json!("uid-1");
     Reply::json(&object)
@@ -250,7 +250,7 @@ async fn only_refusals_of_the_first_moments_are_waited_out() {
 }
 
 /// A cluster whose pods reach what `reaches` says, given the policies' presence; its probe pods end at once.
-fn nodes(reaches: fn(bool, &str) -> bool) -> (Cluster, Log) {
+pub(super) fn nodes(reaches: fn(bool, &str) -> bool) -> (Cluster, Log) {
     let mut pods: BTreeMap<String, Value> = BTreeMap::new();
     let mut policies = 0;
     cluster(move |asked| {

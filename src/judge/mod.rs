@@ -264,6 +264,10 @@ fn message(brief: &Brief, facts: &Facts, verdict: &Verdict) -> String {
         }
         _ => {}
     }
+    if facts.restore.is_some() && !facts.ways_out.is_empty() {
+        let ways = first_few(&facts.ways_out, 3);
+        parts.push(format!("sandbox.egress was open: {ways}"));
+    }
     parts.extend(outside::hint(facts, verdict));
     let let_in = custom_kinds(facts, |kind| {
         kind.present.iter().flatten().any(|name| kind.expected.contains(name))

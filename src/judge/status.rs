@@ -444,23 +444,7 @@ fn report_conditions(facts: &Facts, verdict: &Verdict, now: DateTime<Utc>) -> Ve
             &verdict.message,
             now,
         ),
-        match &facts.isolation {
-            Isolation::Proved => conditions::build(
-                condition::SANDBOX_ISOLATED,
-                true,
-                "Proved",
-                "without the policies the outside was reached, with them it was not",
-                now,
-            ),
-            Isolation::Breached(what) => conditions::build(condition::SANDBOX_ISOLATED, false, "Breached", what, now),
-            Isolation::NotTested(why) => conditions::unknown(condition::SANDBOX_ISOLATED, "NotTested", why, now),
-            Isolation::NotReached => conditions::unknown(
-                condition::SANDBOX_ISOLATED,
-                "NotReached",
-                "the run ended before the proof",
-                now,
-            ),
-        },
+        isolated(facts, now),
     ];
     if let Some(fresh) = verdict.fresh {
         let reason = if fresh { "WithinTarget" } else { "TooOld" };
@@ -473,6 +457,30 @@ fn report_conditions(facts: &Facts, verdict: &Verdict, now: DateTime<Utc>) -> Ve
         ));
     }
     list
+}
+
+fn isolated(facts: &Facts, now: DateTime<Utc>) -> api::Condition {
+    let (status, reason, message) = match &facts.isolation {
+        Isolation::Proved => (
+            Some(true),
+            "Proved",
+            "without the policies the outside was reached, with them it was not",
+        ),
+        Isolation::Breached(what) => (Some(false), "Breached", what.as_str()),
+        Isolation::NotTested(why) => (None, "NotTested", why.as_str()),
+        Isolation::NotReached => (None, "NotReached", "the run ended before the proof"),
+    };
+    let message = match facts.ways_out[..] {
+        [] => message.to_owned(),
+        _ => format!(
+            "opened afterwards by sandbox.egress: {}; {message}",
+            facts.ways_out.join(", ")
+        ),
+    };
+    match status {
+        Some(status) => conditions::build(condition::SANDBOX_ISOLATED, status, reason, &message, now),
+        None => conditions::unknown(condition::SANDBOX_ISOLATED, reason, &message, now),
+    }
 }
 
 /// Levels that passed, and the score, of an earlier report; what regression is measured against.

@@ -363,6 +363,43 @@ fn held_custom_resources_count_as_not_there_and_are_named() {
     );
 }
 
+/// Who reads of a passed drill has to know that something outside was within reach.
+#[test]
+fn ways_out_are_told_with_the_proof_and_in_the_message() {
+    let told = |change: fn(&mut Facts)| {
+        let mut facts = good();
+        facts.ways_out = vec!["198.51.100.7/32 (TCP 5432)".into(), "2001:db8::/64 (UDP 8125)".into()];
+        change(&mut facts);
+        let verdict = judge(&brief(), &facts);
+        let status = status::status(&brief(), &facts, &verdict, crate::api::RunnerInfo::default(), time(700));
+        let isolated = status.conditions.iter().find(|c| c.type_ == "SandboxIsolated").unwrap();
+        (
+            verdict,
+            format!("{} {}: {}", isolated.status, isolated.reason, isolated.message),
+        )
+    };
+    let (verdict, isolated) = told(|_| {});
+    assert_eq!(verdict.score, 100);
+    assert_eq!(
+        isolated,
+        "True Proved: opened afterwards by sandbox.egress: 198.51.100.7/32 (TCP 5432), 2001:db8::/64 (UDP 8125); \
+         without the policies the outside was reached, with them it was not"
+    );
+    let open = "sandbox.egress was open: 198.51.100.7/32 (TCP 5432); 2001:db8::/64 (UDP 8125)";
+    assert!(verdict.message.ends_with(open), "{}", verdict.message);
+    let (_, isolated) = told(|facts| facts.isolation = Isolation::NotTested("no probe".into()));
+    assert!(
+        isolated.starts_with("Unknown NotTested: opened afterwards by") && isolated.ends_with("; no probe"),
+        "{isolated}"
+    );
+    let (verdict, _) = told(|facts| nothing_restored(facts, Reason::Deferred));
+    assert!(
+        !verdict.message.contains("sandbox.egress"),
+        "nothing was there to go out: {}",
+        verdict.message
+    );
+}
+
 #[test]
 fn custom_resources_that_were_let_in_are_named() {
     let mut facts = good();

@@ -33,6 +33,7 @@ pub(crate) fn good_test() -> RestoreTest {
             "sandbox": {
                 "keepFailedFor": "1h",
                 "resourceQuota": { "cpu": 2, "memory": "4Gi", "storage": "50Gi" },
+                "egress": [{ "cidr": "198.51.100.7/32", "ports": [{ "port": 5432 }, { "port": 8125, "protocol": "UDP" }] }],
                 "dns": { "cidr": "169.254.20.10/32" },
             },
             "restore": {

@@ -8,11 +8,13 @@
 //! Nothing here talks to the cluster, reads a clock or draws a number; what is needed of those is an argument.
 
 mod cron;
+mod egress;
 mod expectation;
 mod glob;
 mod makers;
 mod membership;
 pub mod naming;
+mod network;
 mod problems;
 pub mod rules;
 mod select_backup;
@@ -23,6 +25,7 @@ mod valid;
 mod validate;
 mod validate_policy;
 
+pub use egress::{leading_inside, not_permitted};
 pub use expectation::{excluded_resources, expectation};
 pub use makers::{bare_pods, job_pods};
 pub use membership::{holds, none_holds};

@@ -3,7 +3,7 @@
 //! Each function answers with what is wrong, for a person, or with nothing. The schema of the kinds says the same; it is said
 //! again here because the definitions installed in a cluster may be older than this program.
 
-use std::net::IpAddr;
+use super::network::Network;
 
 /// Nothing wrong, or what is.
 pub(super) type Checked = Result<(), String>;
@@ -119,14 +119,7 @@ pub(super) fn resource(text: &str) -> Checked {
 
 /// A range of addresses.
 pub(super) fn cidr(text: &str) -> Checked {
-    let valid = text.split_once('/').is_some_and(|(address, prefix)| {
-        let digits = !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_digit());
-        let bits = address
-            .parse::<IpAddr>()
-            .map(|address| if address.is_ipv4() { 32 } else { 128 });
-        digits && bits.is_ok_and(|bits| prefix.parse::<u8>().is_ok_and(|prefix| prefix <= bits))
-    });
-    if valid {
+    if Network::parse(text).is_some() {
         return Ok(());
     }
     Err(format!("{text:?} must be an address range such as 169.254.20.10/32"))

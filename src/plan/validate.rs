@@ -10,7 +10,7 @@ use chrono_tz::Tz;
 use super::problems::{PlanError, Problems};
 use super::syntax::{self, Checked};
 use super::valid::{LATEST, ParsedSchedule, Proof, ValidTest};
-use super::{cron, naming, served, validate_policy};
+use super::{cron, egress, naming, served, validate_policy};
 use crate::api::{
     BackupSource, Dns, HealthCheckPolicy, LogCollection, NotificationChannel, Notifications, RestoreOptions,
     RestoreTest, RestoreTestSpec, Sandbox, Schedule, Selection, limits,
@@ -210,6 +210,7 @@ fn check_sandbox(sandbox: &Sandbox, problems: &mut Problems) {
             );
         }
     }
+    egress::check(sandbox, problems);
     check_dns(&sandbox.dns, problems);
 }
 

@@ -278,6 +278,9 @@ impl Run<'_> {
         let watching = fence
             .prove_isolation(&self.facts.sandboxes, &self.names, &mut self.facts.isolation)
             .await?;
+        self.facts.ways_out = fence
+            .open_ways_out(&self.facts.sandboxes, &self.facts.isolation)
+            .await?;
         // While the sandboxes were made, somebody may have begun to restore for real.
         let others = restore::foreign(velero).await?;
         if !others.is_empty() {

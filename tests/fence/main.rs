@@ -21,3 +21,4 @@ mod rights;
 mod runner;
 mod second_wall;
 mod storage;
+mod ways_out;

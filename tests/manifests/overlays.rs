@@ -290,3 +290,21 @@ fn the_components_add_what_they_say() {
     );
     assert_eq!(of_kind(&built, "ValidatingAdmissionPolicy").len(), 22);
 }
+
+/// The text of the page is what people copy.
+#[test]
+fn networks_are_permitted_by_the_patch_that_the_docs_show() {
+    let page = fs::read_to_string(root().join("docs/install.md")).expect("the page");
+    let section = page.split("## Networks and DNS").nth(1).expect("the section");
+    let patch = section
+        .split("```yaml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    let kustomization = format!("resources: [KUSTOMIZE/base]\n{}", patch.expect("the patch"));
+    let built = build(&overlay("networks", &[("kustomization.yaml", &kustomization)]));
+    let policy = one(&built, "ValidatingAdmissionPolicy", names::NETWORK_FENCE);
+    let expression = |index: usize| text(policy, &format!("/spec/variables/{index}/expression"));
+    assert_eq!(expression(0), "['198.51.100.7/32', '203.0.113.0/24']");
+    assert_eq!(expression(1), "['kube-system', 'openshift-dns']");
+    assert_eq!(expression(2), "['169.254.20.10/32']");
+}

@@ -170,12 +170,28 @@ fn what_the_net_refuses_the_neutraliser_removes() {
 #[test]
 fn the_lists_to_extend_come_first() {
     let policy = read(&root().join("manifests/fence/networkpolicies.yaml")).remove(0);
-    let names = ["egressCidrs", "dnsNamespaces", "dnsCidrs"];
-    for (index, name) in names.into_iter().enumerate() {
+    for (index, name) in ["egressCidrs", "dnsNamespaces", "dnsCidrs"].into_iter().enumerate() {
         // Installations patch them by their place, and the refusal tells their names.
         assert_eq!(text(&policy, &format!("/spec/variables/{index}/name")), name);
     }
-    assert!(policy.to_string().contains("add it to egressCidrs or dnsCidrs"));
+    let variable = |name: &str| {
+        let variables = policy["spec"]["variables"].as_array().expect("variables");
+        let found = variables.iter().find(|variable| text(variable, "/name") == name);
+        text(found.expect(name), "/expression").to_owned()
+    };
+    assert_eq!(text(&policy, "/metadata/name"), names::NETWORK_FENCE);
+    assert!(
+        policy
+            .to_string()
+            .contains("add it to ' + variables.list + ' of ValidatingAdmissionPolicy")
+    );
+    assert_eq!(
+        variable("list")
+            .replace("'egressCidrs'", "variables.egressCidrs")
+            .replace("'dnsCidrs'", "variables.dnsCidrs"),
+        variable("permitted"),
+        "the list that is told is the one that decides"
+    );
 }
 
 #[test]

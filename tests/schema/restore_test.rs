@@ -238,6 +238,11 @@ fn source_rows() -> Vec<Row> {
     ]
 }
 
+/// The one entry of `sandbox.egress`.
+fn way_out(cidr: &Value, ports: &Value) -> Value {
+    json!([{ "cidr": cidr, "ports": ports }])
+}
+
 fn sandbox_rows() -> Vec<Row> {
     vec![
         row(
@@ -312,6 +317,69 @@ fn sandbox_rows() -> Vec<Row> {
             json!("restricted"),
             "spec.sandbox.podSecurity: Unsupported value: \"restricted\": supported values: \"baseline\", \"privileged\"",
             json!("privileged"),
+        ),
+        row(
+            "spec.sandbox.egress",
+            way_out(&json!("198.51.100.7"), &json!([{ "port": 443 }])),
+            "spec.sandbox.egress[0].cidr: Invalid value: \"198.51.100.7\": must be an address range such as 198.51.100.7/32",
+            way_out(&json!("2001:db8::/64"), &json!([{ "port": 443, "protocol": "UDP" }])),
+        ),
+        row(
+            "spec.sandbox.egress",
+            way_out(&json!("0.0.0.0/0"), &json!([{ "port": 443 }])),
+            "must not be every address: name the networks that the application needs",
+            way_out(&json!("10.0.0.0/8"), &json!([{ "port": 443 }])),
+        ),
+        row(
+            "spec.sandbox.egress",
+            way_out(&json!("::/0"), &json!([{ "port": 443 }])),
+            "must not be every address",
+            way_out(&json!("fd00::/8"), &json!([{ "port": 443 }])),
+        ),
+        row(
+            "spec.sandbox.egress",
+            way_out(&json!("198.51.100.7/32"), &Value::Null),
+            "spec.sandbox.egress[0].ports: Required value",
+            way_out(
+                &json!("198.51.100.7/32"),
+                &json!([{ "port": 443 }, { "port": 443, "protocol": "SCTP" }]),
+            ),
+        ),
+        row(
+            "spec.sandbox.egress",
+            way_out(&json!("198.51.100.7/32"), &json!([])),
+            "spec.sandbox.egress[0].ports in body should have at least 1 items",
+            way_out(&json!("198.51.100.7/32"), &json!([{ "port": 65535 }])),
+        ),
+        row(
+            "spec.sandbox.egress",
+            way_out(&json!("198.51.100.7/32"), &json!([{ "port": 0 }])),
+            "spec.sandbox.egress[0].ports[0].port in body should be greater than or equal to 1",
+            way_out(&json!("198.51.100.7/32"), &json!([{ "port": 1 }])),
+        ),
+        row(
+            "spec.sandbox.egress",
+            way_out(&json!("198.51.100.7/32"), &json!([{ "port": 443, "protocol": "tcp" }])),
+            "spec.sandbox.egress[0].ports[0].protocol: Unsupported value: \"tcp\": supported values: \"TCP\", \"UDP\", \"SCTP\"",
+            way_out(&json!("198.51.100.7/32"), &json!([{ "port": 443, "protocol": "TCP" }])),
+        ),
+        row(
+            "spec.sandbox.egress",
+            way_out(
+                &json!("198.51.100.7/32"),
+                &json!([{ "port": 443 }, { "port": 443, "protocol": "TCP" }]),
+            ),
+            "spec.sandbox.egress[0].ports[1]: Duplicate value",
+            way_out(&json!("198.51.100.7/32"), &json!([{ "port": 443 }, { "port": 444 }])),
+        ),
+        row(
+            "spec.sandbox.egress",
+            json!(vec![
+                json!({ "cidr": "198.51.100.7/32", "ports": [{ "port": 443 }] });
+                2
+            ]),
+            "spec.sandbox.egress[1]: Duplicate value",
+            way_out(&json!("198.51.100.8/32"), &json!([{ "port": 443 }])),
         ),
         row(
             "spec.sandbox.dns.cidr",

@@ -96,6 +96,8 @@ def addresses(peers, policy_namespace, pods, namespaces):
     found = []
     for peer in peers:
         if "ipBlock" in peer:
+            if ":" in peer["ipBlock"]["cidr"]:
+                continue  # of IPv6, which no pod here has
             found.append((peer["ipBlock"]["cidr"], peer["ipBlock"].get("except") or []))
             continue
         for pod in pods:
