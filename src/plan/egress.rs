@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::network::Network;
-use super::problems::Problems;
+use super::problems::{PlanError, Problems};
 use super::syntax::Checked;
 use crate::api::{Egress, Sandbox};
 
@@ -99,29 +99,25 @@ fn check_ports(index: usize, way: &Egress, sandbox: &Sandbox, problems: &mut Pro
     }
 }
 
-/// What is wrong with the ways out in a cluster where the runner and the API server have these addresses: a network that holds
-/// one of them is the cluster's own, and all that runs in it would be open.
-pub fn leading_inside(ways: &[Egress], runner: IpAddr, api_server: IpAddr) -> Vec<super::PlanError> {
-    let mut problems = Problems::default();
-    for (index, way) in ways.iter().enumerate() {
-        let Some(network) = Network::parse(&way.cidr) else {
-            continue;
-        };
-        let known = [(api_server, "the API server"), (runner, "the runner's own pod")];
-        if let Some((address, whose)) = known.into_iter().find(|(address, _)| network.holds(*address)) {
-            let message = format!(
-                "{} holds {address}, {whose}: it leads into the cluster, which sandboxes must not reach; name less",
-                way.cidr
-            );
-            problems.add(path(index), message);
-        }
-    }
-    problems.0
+/// What is wrong with a way out in a cluster where the API server and the runner have these addresses: a network that holds one
+/// of them is the cluster's own, and all that runs in it would be open.
+pub fn leads_inside(index: usize, way: &Egress, api_server: IpAddr, runner: IpAddr) -> Option<PlanError> {
+    let network = Network::parse(&way.cidr)?;
+    let known = [(api_server, "the API server"), (runner, "the runner's own pod")];
+    let (address, whose) = known.into_iter().find(|(address, _)| network.holds(*address))?;
+    let message = format!(
+        "{} holds {address}, {whose}: it leads into the cluster, which sandboxes must not reach; name a smaller network",
+        way.cidr
+    );
+    Some(PlanError {
+        path: path(index),
+        message,
+    })
 }
 
 /// What to do about a way out that the installation does not permit.
-pub fn not_permitted(index: usize, way: &Egress, policy: &str) -> super::PlanError {
-    super::PlanError {
+pub fn not_permitted(index: usize, way: &Egress, policy: &str) -> PlanError {
+    PlanError {
         path: path(index),
         message: format!(
             "this installation does not permit {cidr}: whoever runs it can add '{cidr}' to egressCidrs, the first variable of \
@@ -139,7 +135,7 @@ mod tests {
     use crate::plan::fixtures::from;
 
     /// The problems with these ways out, in a sandbox that is otherwise the default.
-    fn found(ways: serde_json::Value, name_rewrite: bool) -> Vec<String> {
+    fn found(ways: &serde_json::Value, name_rewrite: bool) -> Vec<String> {
         let sandbox: Sandbox = from(json!({"egress": ways, "nameRewrite": name_rewrite, "dns": {"ports": [5353]}}));
         let mut problems = Problems::default();
         check(&sandbox, &mut problems);
@@ -192,7 +188,7 @@ mod tests {
         let ways = json!([{"cidr": "198.51.100.7/32", "ports": [
             {"port": 53, "protocol": "UDP"}, {"port": 5353}, {"port": 443},
         ]}]);
-        let problems = found(ways.clone(), true);
+        let problems = found(&ways, true);
         let fields: Vec<&str> = problems
             .iter()
             .map(|problem| problem.split(": ").next().unwrap())
@@ -202,13 +198,13 @@ mod tests {
             [0, 1].map(|port| format!("spec.sandbox.egress[0].ports[{port}].port"))
         );
         assert!(problems[0].ends_with("set nameRewrite: false"), "{problems:?}");
-        assert_eq!(found(ways, false), Vec::<String>::new());
+        assert_eq!(found(&ways, false), Vec::<String>::new());
     }
 
     #[test]
     fn every_mistake_has_its_place() {
         let good = json!({"cidr": "198.51.100.7/32", "ports": [{"port": 443}]});
-        let problems = found(json!([good, good, {"cidr": "10.0.0.1/8", "ports": []}]), true);
+        let problems = found(&json!([good, good, {"cidr": "10.0.0.1/8", "ports": []}]), true);
         let expected = [
             "spec.sandbox.egress[1].cidr: 198.51.100.7/32 is listed twice",
             "spec.sandbox.egress[2].cidr: 10.0.0.1/8 is no network: write 10.0.0.0/8 for the network, or 10.0.0.1/32 for the one address",
@@ -219,16 +215,22 @@ mod tests {
 
     #[test]
     fn a_network_of_the_cluster_is_no_way_out() {
-        let ways: Vec<Egress> = ["10.96.0.0/12", "10.244.0.0/16", "198.51.100.0/24", "10.244.0.9/32"]
-            .map(|cidr| from(json!({"cidr": cidr, "ports": [{"port": 443}]})))
-            .into();
-        let problems = leading_inside(&ways, [10, 244, 0, 5].into(), [10, 96, 0, 1].into());
-        let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        assert_eq!(texts.len(), 2, "{texts:?}");
-        assert!(texts[0].starts_with("spec.sandbox.egress[0].cidr: 10.96.0.0/12 holds 10.96.0.1, the API server:"));
-        assert!(
-            texts[1].starts_with("spec.sandbox.egress[1].cidr: 10.244.0.0/16 holds 10.244.0.5, the runner's own pod:")
-        );
+        let inside = |cidr: &str| {
+            let way: Egress = from(json!({"cidr": cidr, "ports": [{"port": 443}]}));
+            leads_inside(2, &way, [10, 96, 0, 1].into(), [10, 244, 0, 5].into()).map(|problem| problem.to_string())
+        };
+        for (cidr, address) in [
+            ("10.96.0.0/12", "10.96.0.1, the API server: "),
+            ("10.244.0.0/16", "10.244.0.5, the runner's own pod: "),
+            ("10.0.0.0/8", "10.96.0.1, the API server: "),
+        ] {
+            let problem = inside(cidr).unwrap();
+            let begins = format!("spec.sandbox.egress[2].cidr: {cidr} holds {address}");
+            assert!(problem.starts_with(&begins), "{problem}");
+        }
+        for cidr in ["198.51.100.0/24", "10.244.0.9/32", "fd00::/8"] {
+            assert_eq!(inside(cidr), None);
+        }
     }
 
     #[test]

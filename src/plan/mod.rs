@@ -25,7 +25,7 @@ mod valid;
 mod validate;
 mod validate_policy;
 
-pub use egress::{leading_inside, not_permitted};
+pub use egress::{leads_inside, not_permitted};
 pub use expectation::{excluded_resources, expectation};
 pub use makers::{bare_pods, job_pods};
 pub use membership::{holds, none_holds};

@@ -29,16 +29,19 @@ async fn permit(scene: &Scene, egress: &str, dns: &str, probe: &Value, accepted:
         &patch,
     ];
     kubectl_in_cluster(&args, None).expect("patched");
-    let mut last = String::new();
-    for _ in 0..100 {
+    let judged = async || {
         let outcome = send(&scene.runner, Verb::Create, probe).await;
-        if matches!(outcome, Outcome::Accepted(_)) == accepted {
-            return;
+        (matches!(outcome, Outcome::Accepted(_)) == accepted, outcome)
+    };
+    let (mut in_force, mut last) = judged().await;
+    for _ in 0..100 {
+        if in_force {
+            break;
         }
-        last = outcome.to_string();
         tokio::time::sleep(Duration::from_millis(100)).await;
+        (in_force, last) = judged().await;
     }
-    panic!("the lists are not in force after 10 s: {last}");
+    assert!(in_force, "the lists are not in force after 10 s: {last}");
 }
 
 #[tokio::test]

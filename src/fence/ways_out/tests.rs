@@ -57,9 +57,9 @@ async fn every_way_out_that_may_not_be_is_told_at_once() {
     assert_eq!(stop.reason, Reason::InvalidSpec);
     let problems: Vec<&str> = stop.message.split("; spec.").collect();
     let beginnings = [
-        "spec.sandbox.egress[2].cidr: 10.96.0.0/16 holds 10.96.0.1, the API server",
+        "spec.sandbox.egress[1].cidr: this installation does not permit 198.51.100.7/32",
+        "sandbox.egress[2].cidr: 10.96.0.0/16 holds 10.96.0.1, the API server",
         "sandbox.egress[3].cidr: 127.0.0.0/30 holds 127.0.0.1, the runner's own pod",
-        "sandbox.egress[1].cidr: this installation does not permit 198.51.100.7/32",
     ];
     assert_eq!(problems.len(), beginnings.len(), "{problems:#?}");
     for (problem, beginning) in problems.iter().zip(beginnings) {
