@@ -9,8 +9,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::settings::{LogFormat, Logging};
 
-/// The client logs every 5xx as an error of its own, retried or not; what matters of it is told by whoever made the call.
-const QUIET: &str = "kube_client::client::builder=off";
+/// The client logs every 5xx as an error of its own, retried or not; what matters of it is told by whoever made the call. And it
+/// warns of an answer that it cannot read with the whole of it, which may be a Secret.
+const QUIET: &str = "kube_client::client=error,kube_client::client::builder=off";
 
 /// Starts logging to standard output. A second call changes nothing.
 pub fn start(logging: &Logging) {

@@ -82,6 +82,14 @@ api_away() {
   rm -f "$AWAY"
 }
 
+# went_away: the API server was away from the run that has just ended. Otherwise nothing was tried.
+went_away() {
+  grep -q '"away":true' "build/test-logs/scenarios/$JOB.requests" || {
+    echo "the API server was never away" >&2
+    return 1
+  }
+}
+
 # accounted NUMBER: that run of the scenario (from 0) has a report of its own; or it was never admitted, and said in its log what
 # its report would have said.
 accounted() {
