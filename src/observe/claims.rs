@@ -31,7 +31,12 @@ impl From<&PersistentVolumeClaim> for ClaimSeen {
                 .as_ref()
                 .and_then(|status| status.phase.clone())
                 .unwrap_or_default(),
-            class: claim.spec.as_ref().and_then(|spec| spec.storage_class_name.clone()),
+            // The empty name is no class: it asks for a volume that somebody made by hand.
+            class: claim
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.storage_class_name.clone())
+                .filter(|class| !class.is_empty()),
         }
     }
 }

@@ -205,6 +205,7 @@ async fn classes_are_asked_for_once_and_only_of_claims_that_are_not_bound() {
                 claim("a", "fast", "Bound"),
                 claim("b", "local", "Pending"),
                 claim("c", "local", "Pending"),
+                claim("e", "", "Pending"),
             ]);
         }
         assert!(asked.path.ends_with("/storageclasses/local"), "{}", asked.path);
@@ -212,7 +213,7 @@ async fn classes_are_asked_for_once_and_only_of_claims_that_are_not_bound() {
             &json!({"metadata": {"name": "local"}, "provisioner": "x", "volumeBindingMode": "WaitForFirstConsumer"}),
         )
     });
-    let kinds = [kind("", "PersistentVolumeClaim", &["a", "b", "c", "d"])];
+    let kinds = [kind("", "PersistentVolumeClaim", &["a", "b", "c", "d", "e"])];
     let backup = Volumes::default();
     let provider = ProviderVolumes {
         backup: &backup,
@@ -233,7 +234,9 @@ async fn classes_are_asked_for_once_and_only_of_claims_that_are_not_bound() {
             ("a", Some("Bound"), false),
             ("b", Some("Pending"), true),
             ("c", Some("Pending"), true),
-            ("d", None, false)
+            ("d", None, false),
+            // By hand, without a class.
+            ("e", Some("Pending"), false)
         ]
     );
     assert_eq!(requests(&log), 2);

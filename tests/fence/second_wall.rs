@@ -390,6 +390,19 @@ fn without_neutralisers(bare: &str) -> Vec<crate::support::cases::Case> {
             Expect::Refused("twin-sandbox-metadata", "replicator.v1.mittwald.de/replicate-to"),
         ),
         case(
+            "a claim that names its folder on a shared server",
+            Verb::Create,
+            object(
+                "v1",
+                "PersistentVolumeClaim",
+                json!({
+                    "metadata": {"annotations": {"nfs.io/storage-path": "shop"}},
+                    "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+                }),
+            ),
+            Expect::Refused("twin-sandbox-metadata", "annotations: nfs.io/storage-path"),
+        ),
+        case(
             "an annotation that steers nothing",
             Verb::Create,
             object("v1", "Secret", json!({"metadata": {"annotations": {"note": "x"}}})),

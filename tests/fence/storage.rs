@@ -26,55 +26,13 @@ fn named(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}})
 }
 
-/// Whoever makes volumes for claims, and binds them: the cluster's controllers, storage's, or the provider's data mover.
-fn bindings(scene: &Scene, free: &str, moved: &str) -> [Case; 8] {
+/// Whoever binds volumes to claims: the cluster's controllers, or the provider's data mover.
+fn bindings(scene: &Scene, free: &str, moved: &str) -> [Case; 3] {
     let to = |name: &str, namespace: &str| {
         let claim = json!({"namespace": namespace, "name": "archive"});
         with(&named(name), json!({"spec": {"claimRef": claim}}))
     };
-    let uid = "22222222-2222-3333-4444-555555555555";
-    let made = |storage: Value| {
-        let mut volume = volume(&format!("pvc-{uid}"), Some(&scene.sandbox));
-        volume["spec"]["claimRef"]["uid"] = json!(uid);
-        volume["spec"].as_object_mut().expect("a map").remove("csi");
-        with(&volume, json!({"spec": storage}))
-    };
-    let nfs = |path: &str| made(json!({"nfs": {"server": "nas", "path": path}}));
-    let csi = |attributes: Value| {
-        made(json!({"csi": {"driver": "nfs.csi.k8s.io", "volumeHandle": "h", "volumeAttributes": attributes}}))
-    };
-    let shared = || Expect::Refused("shared-volumes", "may be production's");
     [
-        case(
-            "a folder by the claim's name",
-            Verb::Create,
-            nfs("/export/data"),
-            shared(),
-        ),
-        case(
-            "a folder by the claim's name, of a driver",
-            Verb::Create,
-            csi(json!({"share": "/export", "subdir": "data"})),
-            shared(),
-        ),
-        case(
-            "a folder by the sandbox's name",
-            Verb::Create,
-            nfs(&format!("/export/{}-data", scene.sandbox)),
-            Expect::Accepted,
-        ),
-        case(
-            "a folder by the volume's name",
-            Verb::Create,
-            made(json!({"hostPath": {"path": format!("/opt/pvc-{uid}")}})),
-            Expect::Accepted,
-        ),
-        case(
-            "no folder",
-            Verb::Create,
-            csi(json!({"share": "/export"})),
-            Expect::Accepted,
-        ),
         case(
             "binding a free volume to a sandbox's claim",
             Verb::Patch,

@@ -152,7 +152,7 @@ same() {
 }
 
 # The application `inside` is a pod to look around from. A run whose checks begin with
-#   {name: looked, type: exec, exec: {podSelector: {app: inside}, command: [sh, -c, "until [ -e /tmp/go ]; do sleep 0.2; done"], timeout: 2m}}
+#   {name: looked, type: exec, exec: {podSelector: {app: inside}, command: [sh, -c, "until [ -e /tmp/go ]; do sleep 0.2; done"], timeout: 100s}}
 # keeps its sandbox until `go` is called beside it.
 
 # looking [SOURCE]: the run's sandbox, once its Restore has ended and its pod `inside` runs.
