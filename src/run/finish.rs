@@ -84,6 +84,11 @@ pub(super) async fn finish(mut run: Run<'_>, stopper: &Stopper) -> Exit {
 
     let report = write(&run, &status, stopper).await;
     let ended_by = Instant::now();
+    // Another run may have begun by now: what this one has left is that one's to remove.
+    if run.admitted.lease.is_lost() {
+        last_word(&verdict.message);
+        return exit(&run, &verdict, report.is_err(), true);
+    }
     if let Ok(report) = &report {
         tracing::info!(report, score = verdict.score, result = ?verdict.outcome, conclusive = verdict.conclusive, "report written");
         if let Err(error) = test_status(&run, report, &status, &verdict).await {
@@ -101,6 +106,10 @@ pub(super) async fn finish(mut run: Run<'_>, stopper: &Stopper) -> Exit {
         turn.release().await;
     }
     let left = cleaned.status != "True" && cleaned.reason != "Kept";
+    if run.admitted.lease.is_lost() {
+        last_word(&verdict.message);
+        return exit(&run, &verdict, report.is_err(), left);
+    }
     if let Ok(report) = &report {
         conditions::set(&mut status.conditions, cleaned);
         let namespace = &run.test_ref.namespace;
@@ -333,6 +342,7 @@ async fn clean_up(run: &Run<'_>, verdict: &Verdict, stopper: &Stopper) -> Condit
         cleaned = timeout(until(deadline, Duration::ZERO) + Duration::from_secs(5), work) => cleaned.ok(),
         // Told to stop only now: the kubelet's patience ends before ours.
         () = async { stopper.signal().await; sleep(GRACE).await } => None,
+        () = run.admitted.lease.lost() => None,
     };
     let left = match cleaned {
         Some(Cleaned::Kept(writes)) => {

@@ -45,6 +45,8 @@ struct Stored {
     taken: usize,
     /// No report can be written.
     unwritable: bool,
+    /// From the first report on the server is away for so long.
+    away: Option<Duration>,
 }
 
 /// The bodies of all writes, by method and path.
@@ -54,8 +56,15 @@ fn cluster(stored: Stored) -> (Cluster, Log, Writes) {
     let writes = Writes::default();
     let seen = Arc::clone(&writes);
     let mut taken = stored.taken;
+    let mut back = None;
     let (cluster, log) = fake::cluster(move |asked: &Asked| {
         let path = asked.path.split('?').next().unwrap_or_default().to_owned();
+        if let Some(away) = stored.away
+            && (back.is_some() || (asked.method == "POST" && path == REPORTS))
+            && Instant::now() < *back.get_or_insert(Instant::now() + away)
+        {
+            return Reply::Refuse;
+        }
         if asked.method != "GET" {
             seen.lock()
                 .unwrap()
@@ -354,5 +363,26 @@ async fn the_lease_is_given_back_with_a_report_and_stays_without_one() {
         assert_eq!(exit == Exit::Unavailable, unwritable);
         let given_back = !written(&writes, "DELETE", "/leases/nightly").is_empty();
         assert_eq!(given_back, !unwritable, "{writes:#?}");
+    }
+}
+
+/// The Lease is lost after 270 s, and another run may have begun when the server is back, moments later.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_loses_its_lease_over_its_report_touches_nothing_more() {
+    let late = (274..=310).step_by(3).map(|away| (away, true));
+    for (away, lost) in late.chain([(250, false)]) {
+        let stored = Stored {
+            test: test(&json!({"backupSource": source(), "timeout": 5})),
+            away: Some(Duration::from_secs(away)),
+            ..Stored::default()
+        };
+        let (exit, writes, _) = run(stored).await;
+        assert_eq!(exit == Exit::Unavailable, lost, "{exit:?}");
+        let made = written(&writes, "POST", "/restorereports");
+        assert_eq!(made.is_empty(), lost);
+        // The Lease before, the phase of the beginning, and nothing after.
+        let after = written(&writes, "PATCH", "restoretests/nightly/status");
+        assert_eq!(after.len(), if lost { 1 } else { 2 }, "{writes:#?}");
+        assert_eq!(written(&writes, "DELETE", "/leases/nightly").is_empty(), lost);
     }
 }
