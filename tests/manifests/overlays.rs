@@ -288,5 +288,5 @@ fn the_components_add_what_they_say() {
             .iter()
             .all(|object| !text(object, "/kind").starts_with("MutatingAdmissionPolicy"))
     );
-    assert_eq!(of_kind(&built, "ValidatingAdmissionPolicy").len(), 22);
+    assert_eq!(of_kind(&built, "ValidatingAdmissionPolicy").len(), 23);
 }
