@@ -400,7 +400,7 @@ fn without_neutralisers(bare: &str) -> Vec<crate::support::cases::Case> {
                     "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
                 }),
             ),
-            Expect::Refused("twin-sandbox-metadata", "annotations: nfs.io/storage-path"),
+            Expect::Refused("twin-sandbox-metadata", "may not choose its folder"),
         ),
         case(
             "an annotation that steers nothing",

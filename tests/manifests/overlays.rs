@@ -288,7 +288,7 @@ fn the_components_add_what_they_say() {
             .iter()
             .all(|object| !text(object, "/kind").starts_with("MutatingAdmissionPolicy"))
     );
-    assert_eq!(of_kind(&built, "ValidatingAdmissionPolicy").len(), 22);
+    assert_eq!(of_kind(&built, "ValidatingAdmissionPolicy").len(), 23);
 }
 
 /// The text of the page is what people copy.
