@@ -360,8 +360,10 @@ async fn clean_up(run: &Run<'_>, verdict: &Verdict, stopper: &Stopper) -> Condit
         Some(Cleaned::Removed(outcome)) => outcome.left.join("; "),
         None => "clean-up did not end in time".to_owned(),
     };
-    // The run is over, and with it goes the Lease that would say when it ended.
-    cleanup::expire(run.cluster, &own, clock::now() + run.admitted.test.spec.sandbox.ttl.0).await;
+    // The run is over, and with it goes the Lease that would say when it ended; unless another has it by now.
+    if !run.admitted.lease.is_lost() {
+        cleanup::expire(run.cluster, &own, clock::now() + run.admitted.test.spec.sandbox.ttl.0).await;
+    }
     let message = format!("left for the next run or the sweep: {left}");
     tracing::warn!("{message}");
     conditions::build(condition::SANDBOX_CLEANED_UP, false, "Left", &message, clock::now())

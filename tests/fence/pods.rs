@@ -348,13 +348,13 @@ async fn network_policies() {
             "to all of kube-system",
             Verb::Create,
             to(json!([{"namespaceSelector": in_namespace("kube-system")}]), dns_ports),
-            refused("must name its ports and its pods"),
+            refused("must name its ports one by one, and its pods"),
         ),
         case(
             "every port of DNS",
             Verb::Create,
             to(dns("kube-system"), json!([])),
-            refused("must name its ports and its pods"),
+            refused("must name its ports one by one, and its pods"),
         ),
         case(
             "to addresses",

@@ -150,6 +150,15 @@ async fn only_networks_that_the_installation_names() {
             ),
             refused("must name its ports"),
         ),
+        case(
+            "a range of ports",
+            Verb::Create,
+            rules(
+                &built,
+                json!([{"to": [block("198.51.100.7/32")], "ports": [{"protocol": "TCP", "port": 1, "endPort": 65535}]}]),
+            ),
+            refused("must name its ports one by one"),
+        ),
         // Every pod of the sandbox would be led to production.
         case(
             "where DNS answers",
