@@ -25,8 +25,8 @@ pub struct Sandbox {
     /// removes its sandboxes at once. Default 30m.
     #[schemars(schema_with = "schema::timeout")]
     pub ttl: Duration,
-    /// How long the sandboxes of a run that did not pass are kept for debugging. Default 0s: they are removed at once.
-    /// At most 168h.
+    /// How long the sandboxes of a run that restored something and did not pass are kept for debugging. Default 0s: they are
+    /// removed at once. At most 168h.
     #[schemars(schema_with = "schema::keep")]
     pub keep_failed_for: Duration,
     /// Upper bounds for what the restored pods and claims of one sandbox may request. By default there are none.
