@@ -15,19 +15,16 @@ test: ## everything: format, lint, unit tests, a real cluster, all scenarios
 truth: ## only the truth suite: sabotaged backups must lose points for the right reason, healthy applications must not
 	tests/run bed image truth
 
-safety: ## only the safety suite: backups that would harm production if they were simply restored, with production beside them
+safety: ## only the safety suite: harms to a production beside, runs that are killed, an API server that fails
 	tests/run bed image safety
 
 image: ## the image, as build/image.tar
 	tests/image/build
 
 scenarios: ## only the other scenarios, on the bed with the image of this tree
-	tests/run bed image scenarios safety
+	tests/run bed image scenarios
 
-safety: ## only what must hold on bad days: faults and outages before the API server
-	tests/run bed image safety
-
-soak: ## more of it: SEEDS (50) other seeds, and long outages in every phase; an hour, on the bed with the image of this tree
+soak: ## more of it, for hours: SEEDS (50) other seeds, as many runs killed at random, and long outages in every phase
 	tests/run bed image
 	tests/soak/all $(SEEDS)
 
