@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,9 +39,6 @@ pub(crate) struct Proxy {
     pub(crate) away: watch::Receiver<bool>,
 }
 
-/// The outage of a run comes once.
-static STRUCK: AtomicBool = AtomicBool::new(false);
-
 impl Proxy {
     /// An error ends the connection without an answer.
     pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Broken> {
@@ -52,8 +48,7 @@ impl Proxy {
         if let Some(outage) = self
             .outage
             .as_ref()
-            .filter(|outage| outage.at == asked.words || outage.at == entry.number())
-            && !STRUCK.swap(true, Ordering::Relaxed)
+            .filter(|outage| outage.begins(&asked.words, &entry.number()))
         {
             return Err(self.strike(outage, request, entry).await);
         }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::draw::{Draw, Kind};
@@ -24,11 +25,20 @@ pub(crate) struct Options {
     pub(crate) outage: Option<Outage>,
 }
 
-/// The API server goes away when it has done what it was asked first in these words (`create velero.io/restores`, or `request 57` for
-/// the 57th request of all), without an answer.
+/// The API server goes away when it has done what it was asked first in each of these words (`create velero.io/restores`, or
+/// `request 57` for the 57th request of all), without an answer.
 pub(crate) struct Outage {
-    pub(crate) at: String,
+    pub(crate) at: Mutex<Vec<String>>,
     pub(crate) lasts: Duration,
+}
+
+impl Outage {
+    /// Does it begin with this request? Once for each of its words.
+    pub(crate) fn begins(&self, words: &str, number: &str) -> bool {
+        let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = at.iter().position(|at| at == words || at == number);
+        found.map(|found| at.remove(found)).is_some()
+    }
 }
 
 impl Options {
@@ -69,7 +79,7 @@ impl Options {
                 &kinds,
             ),
             outage: take("--outage-at").map(|at| Outage {
-                at,
+                at: Mutex::new(at.split(',').map(|words| words.trim().to_owned()).collect()),
                 lasts: Duration::from_secs(lasts),
             }),
         };

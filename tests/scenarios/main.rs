@@ -1,7 +1,7 @@
 //! Plays scenarios on a real cluster with a real Velero: one file each, what is deployed, what goes wrong, and the verdict it
 //! must give. `tests/scenarios/README.md` says how a file looks.
 //!
-//! `cargo test --test scenarios -- FOLDER [NAME...]` with `KYMAROS_TEST_KUBECONFIG`, and `KYMAROS_TEST_PROVIDERS` for the namespaces
+//! `cargo test --test scenarios -- FOLDER[,FOLDER…] [NAME...]` with `KYMAROS_TEST_KUBECONFIG`, and `KYMAROS_TEST_PROVIDERS` for the namespaces
 //! of the Velero servers, one scenario at a time on each.
 #![allow(
     clippy::unwrap_used,
@@ -51,7 +51,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let mut scenarios = match scenario::load(Path::new(&folder)) {
+    let folders = folder.split(',').map(|folder| scenario::load(Path::new(folder)));
+    let mut scenarios = match folders.collect::<Result<Vec<_>, _>>().map(|all| all.concat()) {
         Ok(scenarios) => scenarios,
         Err(message) => {
             println!("{message}");
