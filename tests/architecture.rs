@@ -167,7 +167,9 @@ fn claims_of_security_name_their_tests() {
     let is_there = |name: &str| {
         let folders = ["tests/safety", "tests/truth", "tests/scenarios"];
         fence.contains(&format!("async fn {name}()"))
-            || folders.iter().any(|folder| Path::new(folder).join(format!("{name}.yaml")).exists())
+            || folders
+                .iter()
+                .any(|folder| Path::new(folder).join(format!("{name}.yaml")).exists())
     };
     let mut claims = 0;
     let mut wrong = Vec::new();

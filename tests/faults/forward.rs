@@ -49,7 +49,10 @@ impl Proxy {
         let asked = Asked::of(request.method(), request.uri());
         let (nth, fault) = self.draw.fault(&asked);
         let entry = self.journal.asked(request.method(), request.uri(), &asked, nth, fault);
-        if let Some(outage) = self.outage.as_ref().filter(|outage| outage.at == asked.words || outage.at == entry.number())
+        if let Some(outage) = self
+            .outage
+            .as_ref()
+            .filter(|outage| outage.at == asked.words || outage.at == entry.number())
             && !STRUCK.swap(true, Ordering::Relaxed)
         {
             return Err(self.strike(outage, request, entry).await);
