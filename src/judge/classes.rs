@@ -28,8 +28,8 @@ pub(super) fn message(texts: &[String]) -> Option<String> {
         .map(|class| format!("{class}: <another class>"))
         .collect();
     Some(format!(
-        "claims of the storage class {} were refused, for the class names its storage without the namespace, and so the sandbox's \
-         would be production's own; lead it to another class with restore.storageClassMapping: {{{}}}",
+        "claims of the storage class {} were refused: by its parameters the class may give the sandbox production's own storage; \
+         lead it to another class with restore.storageClassMapping: {{{}}}",
         first_few(&names, 3),
         lines.join(", ")
     ))
