@@ -33,6 +33,10 @@ pub const SANDBOX_INFIX: &str = "-kymaros-";
 pub const PROVIDER_PREFIX: &str = "kymaros-";
 /// The `ResourceQuota` made in each sandbox.
 pub const QUOTA: &str = "kymaros-quota";
+/// Another one, made where claims of some storage classes may not come in.
+pub const CLASS_QUOTA: &str = "kymaros-classes";
+/// Behind the name of a storage class: what a quota calls the number of its claims.
+pub const CLASS_CLAIMS: &str = ".storageclass.storage.k8s.io/persistentvolumeclaims";
 /// The pod and the Service of a sandbox's name server, and the value of [`label::PROBE`] on the former.
 pub const NAME_SERVER: &str = "kymaros-names";
 /// The ingress class that nobody serves; restored Ingresses get it.

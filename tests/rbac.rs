@@ -126,12 +126,6 @@ const EXCUSED: &[(&str, &str, &str, &str)] = &[
         "storageclasses",
         "only for claims that wait for a consumer",
     ),
-    (
-        "list",
-        "storage.k8s.io",
-        "storageclasses",
-        "only for claims that wait for a consumer",
-    ),
     ("patch", "events.k8s.io", "events", "repeated Events are patched"),
     (
         "*",

@@ -15,7 +15,7 @@ use kube::api::ObjectMeta;
 
 use super::Owner;
 use crate::api::{ResourceQuota, Sandbox};
-use crate::names::{QUOTA, SANDBOX_ROLE, annotation, label};
+use crate::names::{CLASS_CLAIMS, CLASS_QUOTA, QUOTA, SANDBOX_ROLE, annotation, label};
 
 /// Name of the `LimitRange`.
 pub const LIMITS: &str = "kymaros-requests";
@@ -80,6 +80,19 @@ pub fn quota(sandbox: &str, owner: &Owner, settings: &Sandbox) -> v1::ResourceQu
         metadata: inside(sandbox, QUOTA, owner),
         spec: Some(ResourceQuotaSpec {
             hard: Some(hard),
+            ..ResourceQuotaSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// The quota that lets no claim of these storage classes in. One of its own, so that its refusals can be told from want of room.
+pub fn class_quota(sandbox: &str, owner: &Owner, classes: &[String]) -> v1::ResourceQuota {
+    let none = |class: &String| (format!("{class}{CLASS_CLAIMS}"), Quantity("0".to_owned()));
+    v1::ResourceQuota {
+        metadata: inside(sandbox, CLASS_QUOTA, owner),
+        spec: Some(ResourceQuotaSpec {
+            hard: Some(classes.iter().map(none).collect()),
             ..ResourceQuotaSpec::default()
         }),
         status: None,

@@ -3,6 +3,7 @@
 //!
 //! Nothing here adopts what exists already, and every refusal ends the run with what the cluster said.
 
+mod classes;
 mod isolation;
 mod name_server;
 mod verdict;

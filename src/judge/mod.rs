@@ -4,6 +4,7 @@
 //! says in one sentence why and what next. [`status`] puts it all into the report's form, and [`record`] keeps what a verdict was
 //! made of.
 
+mod classes;
 pub mod completeness;
 pub mod cross_namespace_deps;
 pub mod internal_health;
@@ -154,6 +155,9 @@ fn effective_stop(brief: &Brief, facts: &Facts) -> Option<Stop> {
         return Some(Stop::new(Reason::ProviderUnavailable, message));
     }
     let room = of(Fault::Sandbox);
+    if let Some(message) = classes::message(&room) {
+        return Some(Stop::new(Reason::SandboxDenied, message));
+    }
     if !room.is_empty() {
         let message = format!(
             "the sandbox has no room for the application ({}); give sandbox.resourceQuota or the nodes more",

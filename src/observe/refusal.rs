@@ -91,6 +91,12 @@ mod tests {
                 true,
             ),
             (
+                "create Claim data-db-0 for Pod db-0 in StatefulSet db failed error: persistentvolumeclaims \"data-db-0\" is forbidden: exceeded quota: kymaros-classes, requested: nfs.storageclass.storage.k8s.io/persistentvolumeclaims=1",
+                "exceeded quota: kymaros-classes, requested: nfs.storageclass.storage.k8s.io/persistentvolumeclaims=1",
+                Fault::Sandbox,
+                true,
+            ),
+            (
                 "Error creating: pods \"agent-\" is forbidden: ValidatingAdmissionPolicy 'kymaros-fence-sandbox-objects' with binding 'kymaros-fence-sandbox-objects' denied request: a pod in a kymaros sandbox may not use host namespaces",
                 "a pod in a kymaros sandbox may not use host namespaces",
                 Fault::Fence,

@@ -7,6 +7,7 @@
 //!
 //! Nothing here talks to the cluster, reads a clock or draws a number; what is needed of those is an argument.
 
+mod classes;
 mod cron;
 mod egress;
 mod expectation;
@@ -25,6 +26,7 @@ mod valid;
 mod validate;
 mod validate_policy;
 
+pub use classes::may_share_storage;
 pub use egress::{leads_inside, not_permitted};
 pub use expectation::{excluded_resources, expectation};
 pub use makers::{bare_pods, job_pods};

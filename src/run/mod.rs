@@ -266,6 +266,7 @@ impl Run<'_> {
                 Neutraliser::Modifiers
             }
         };
+        fence.close_to_shared_storage(&self.facts.sandboxes).await?;
         self.names = match neutraliser {
             _ if !test.spec.sandbox.name_rewrite => Vec::new(),
             Neutraliser::Admission => fence.serve_names(&self.facts.sandboxes).await?,

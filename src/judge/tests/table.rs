@@ -11,6 +11,7 @@ pub(super) type Row = (&'static str, Change, u32, Outcome, &'static str, [u32; 6
 fn refuse(facts: &mut Facts, resource: &str, name: &str, message: &str, fault: Fault) {
     let kinds = [
         ("configmaps", "ConfigMap"),
+        ("persistentvolumeclaims", "PersistentVolumeClaim"),
         ("deployments.apps", "Deployment"),
         ("pods", "Pod"),
     ];
@@ -181,6 +182,12 @@ pub(super) const TABLE: &[Row] = &[
         }), 76, Outcome::Partial, "CompletenessFailed", [25, 16, 15, 20, 0, 0], "ReplicationController/old was not restored"),
     ("no room for the pods", |_, f| { db_down(f); pods(f).failures[0].fault = Fault::Sandbox; },
         69, Outcome::Fail, "SandboxDenied", [25, 20, 13, 20, 0, 0], "no room for the application"),
+    ("a claim whose class would give it production's storage", |_, f| {
+            restore(f).phase = "PartiallyFailed".into();
+            refuse(f, "persistentvolumeclaims", "data", "persistentvolumeclaims \"data\" is forbidden: exceeded quota: kymaros-classes, requested: \
+                nfs.storageclass.storage.k8s.io/persistentvolumeclaims=1, used: nfs.storageclass.storage.k8s.io/persistentvolumeclaims=0", Fault::Sandbox);
+            refuse(f, "pods", "web", "exceeded quota: kymaros-quota", Fault::Sandbox);
+        }, 69, Outcome::Fail, "SandboxDenied", [0, 20, 20, 20, 10, 0], "restore.storageClassMapping: {nfs: <another class>}"),
     ("nothing that should run", |_, f| { pods(f).workloads.clear(); objects(f).drain(..2); },
         100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "every level"),
     ("every pod held", |_, f| { pods(f).workloads.clear(); objects(f).drain(..2); pods(f).held = vec!["agent".into()]; },
