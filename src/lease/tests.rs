@@ -9,16 +9,19 @@ fn holder() -> Holder {
     }
 }
 
-fn lease(renewed: DateTime<Utc>) -> Lease {
-    let request = Request {
+fn request(holder: &Holder) -> Request<'_> {
+    Request {
         namespace: "kymaros-system",
         name: "shop",
         pod_namespace: "kymaros-system",
-        holder: &holder(),
+        holder,
         annotations: Annotations::new(),
         wait: Duration::ZERO,
-    };
-    fresh(&request, renewed)
+    }
+}
+
+fn lease(renewed: DateTime<Utc>) -> Lease {
+    fresh(&request(&holder()), renewed)
 }
 
 fn pod(uid: &str, phase: &str) -> Pod {
@@ -106,15 +109,7 @@ fn forgetful(mut stored: Option<serde_json::Value>, mut loses: Vec<&'static str>
 }
 
 async fn asked(cluster: &Cluster) -> Vec<Abandoned> {
-    let request = Request {
-        namespace: "kymaros-system",
-        name: "shop",
-        pod_namespace: "kymaros-system",
-        holder: &holder(),
-        annotations: Annotations::new(),
-        wait: Duration::ZERO,
-    };
-    match ask(cluster, &request).await.unwrap() {
+    match ask(cluster, &request(&holder())).await.unwrap() {
         Asked::Held(held, abandoned) => {
             assert!(!held.is_lost());
             abandoned
@@ -146,14 +141,6 @@ async fn a_server_that_stays_away_is_not_asked_for_ever() {
         "GET" => Reply::status(404, "NotFound", "not found"),
         _ => Reply::Refuse,
     });
-    let request = Request {
-        namespace: "kymaros-system",
-        name: "shop",
-        pod_namespace: "kymaros-system",
-        holder: &holder(),
-        annotations: Annotations::new(),
-        wait: Duration::ZERO,
-    };
-    assert!(ask(&cluster, &request).await.unwrap_err().is_transient());
+    assert!(ask(&cluster, &request(&holder())).await.unwrap_err().is_transient());
     assert!((5..60).contains(&log.lock().unwrap().len()));
 }
