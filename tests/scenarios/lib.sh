@@ -13,7 +13,7 @@ until_ok() {
       echo "not within the time: $*" >&2
       return 1
     }
-    sleep 1
+    sleep 0.7
   done
 }
 
