@@ -51,6 +51,8 @@ const IDENTITY_ANNOTATIONS: [&str; 4] = [
     "azure.workload.identity/client-id",
     "azure.workload.identity/tenant-id",
 ];
+/// By these kiam and kube2iam would do the same.
+const POD_IDENTITY_ANNOTATIONS: [&str; 2] = ["iam.amazonaws.com/role", "iam.amazonaws.com/external-id"];
 /// What makes a Service reachable from outside, and what is not allowed without it.
 const EXPOSURE: [&str; 7] = [
     "externalIPs",
@@ -126,17 +128,12 @@ fn selector(labels: &BTreeMap<String, String>) -> LabelSelector {
 
 /// The modifiers of the run's Restore. Velero reads them when the Restore leaves its queue, so they must live until then.
 pub fn modifiers(test: &ValidTest, owner: &Owner, neutraliser: Neutraliser) -> ConfigMap {
-    let mut all = Rules {
-        // Names of the source: Velero applies the rules before it maps namespaces.
-        namespaces: test.sources(),
-        rules: Vec::new(),
-    };
+    let mut all = Rules::default();
     all.always();
     all.storage_classes(&test.spec.restore.storage_class_mapping);
     if neutraliser == Neutraliser::Modifiers {
         all.instead_of_admission();
     }
-    let document = json!({ "version": "v1", "resourceModifierRules": all.rules });
     ConfigMap {
         metadata: ObjectMeta {
             name: Some(owner.provider_name()),
@@ -144,19 +141,29 @@ pub fn modifiers(test: &ValidTest, owner: &Owner, neutraliser: Neutraliser) -> C
             labels: Some(owner.labels()),
             ..ObjectMeta::default()
         },
-        // JSON, which is YAML too, indented for whoever looks at it.
-        data: Some(BTreeMap::from([(RULES_KEY.to_owned(), format!("{document:#}"))])),
+        data: Some(BTreeMap::from([(RULES_KEY.to_owned(), all.text())])),
         ..ConfigMap::default()
     }
 }
 
-/// Rules in the making.
+/// First and last line of the text of all rules.
+const HEAD: &str = r#"{"version":"v1","resourceModifierRules":["#;
+const TAIL: &str = "]}";
+
+/// Rules in the making. They name no namespaces: a Restore of a run includes none but its own.
+#[derive(Default)]
 struct Rules {
-    namespaces: Vec<String>,
     rules: Vec<Value>,
 }
 
 impl Rules {
+    /// JSON, which is YAML too, with one rule a line: the admission policy kymaros-fence-provider-configmaps knows every line that may
+    /// be there, and refuses the text otherwise.
+    fn text(&self) -> String {
+        let rules: Vec<String> = self.rules.iter().map(Value::to_string).collect();
+        format!("{HEAD}\n{}\n{TAIL}", rules.join(",\n"))
+    }
+
     /// A merge patch on every object of a resource. It may set to nothing what is not there.
     fn merge(&mut self, resource: &str, patch: &Value) {
         self.merge_if(resource, None, patch);
@@ -165,18 +172,9 @@ impl Rules {
     /// The same where the text at a path has this value.
     fn merge_if(&mut self, resource: &str, condition: Option<(&str, &str)>, patch: &Value) {
         let patches = json!([{ "patchData": patch.to_string() }]);
-        let conditions = self.conditions(resource, condition);
+        let conditions = conditions(resource, condition);
         self.rules
             .push(json!({ "conditions": conditions, "mergePatches": patches }));
-    }
-
-    fn conditions(&self, resource: &str, matches: Option<(&str, &str)>) -> Value {
-        let mut conditions = json!({ "groupResource": resource, "namespaces": self.namespaces });
-        if let Some((path, value)) = matches {
-            // In quotes of its own, or Velero takes a name such as `1` or `inf` for a number.
-            conditions["matches"] = json!([{ "path": path, "value": format!("\"{value}\"") }]);
-        }
-        conditions
     }
 
     fn always(&mut self) {
@@ -216,9 +214,10 @@ impl Rules {
         self.merge("serviceaccounts", &json!({ "metadata": identity }));
         // The number and the policy follow from the class; left in, they would contradict it.
         let drill = json!({ "priorityClassName": PRIORITY_CLASS, "priority": null, "preemptionPolicy": null });
-        self.merge("pods", &json!({ "spec": drill }));
+        let cloud = json!({ "annotations": nulls(&POD_IDENTITY_ANNOTATIONS) });
+        self.merge("pods", &json!({ "metadata": cloud, "spec": drill }));
         for resource in TEMPLATED {
-            self.merge(resource, &json!({ "spec": { "template": { "spec": drill } } }));
+            self.merge(resource, &json!({ "spec": { "template": { "metadata": cloud, "spec": drill } } }));
         }
     }
 
@@ -228,13 +227,23 @@ impl Rules {
         for index in 0..SERVICE_PORTS {
             for protocol in ["TCP", "UDP", "SCTP"] {
                 let path = format!("/spec/ports/{index}/protocol");
-                let conditions = self.conditions("services", Some((&path, protocol)));
+                let conditions = conditions("services", Some((&path, protocol)));
                 let port = format!("/spec/ports/{index}/nodePort");
                 let patches = json!([{ "operation": "add", "path": port, "value": "0" }]);
                 self.rules.push(json!({ "conditions": conditions, "patches": patches }));
             }
         }
     }
+}
+
+/// On which objects a rule acts.
+fn conditions(resource: &str, matches: Option<(&str, &str)>) -> Value {
+    let mut conditions = json!({ "groupResource": resource });
+    if let Some((path, value)) = matches {
+        // In quotes of its own, or Velero takes a name such as `1` or `inf` for a number.
+        conditions["matches"] = json!([{ "path": path, "value": format!("\"{value}\"") }]);
+    }
+    conditions
 }
 
 /// An object that removes these keys in a merge patch.
@@ -344,12 +353,12 @@ mod tests {
         assert_eq!(read["version"], "v1");
         let rules: Vec<Value> = serde_json::from_value(read["resourceModifierRules"].take()).unwrap();
         for rule in &rules {
-            check_rule(rule, test);
+            check_rule(rule);
         }
         rules
     }
 
-    fn check_rule(rule: &Value, test: &ValidTest) {
+    fn check_rule(rule: &Value) {
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<String>>();
         let set = |names: &[&str]| {
             names
@@ -359,11 +368,10 @@ mod tests {
         };
         let conditions = &rule["conditions"];
         assert!(
-            keys(conditions).is_subset(&set(&["groupResource", "matches", "namespaces"])),
+            keys(conditions).is_subset(&set(&["groupResource", "matches"])),
             "{rule}"
         );
         assert!(conditions["groupResource"].is_string());
-        assert_eq!(conditions["namespaces"], json!(test.sources()), "sources, never empty");
         for condition in conditions["matches"].as_array().into_iter().flatten() {
             assert_eq!(keys(condition), set(&["path", "value"]));
             let last = condition["path"].as_str().unwrap().rsplit('/').next().unwrap();
@@ -507,5 +515,34 @@ mod tests {
             .collect();
         assert_eq!(ports.len(), 32);
         assert!(ports.contains("/spec/ports/0/nodePort") && ports.contains("/spec/ports/31/nodePort"));
+    }
+
+    /// The admission policy that reads the text knows every rule, and no rule that is not made.
+    #[test]
+    fn the_fence_knows_every_rule_by_heart() {
+        let policy = include_str!("../../manifests/fence/provider-configmaps.yaml");
+        let known: BTreeSet<&str> = policy
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("r'")?.split_once("'"))
+            .map(|(rule, _)| rule)
+            .collect();
+        let test = plain_test(|_| {});
+        let mut made = BTreeSet::new();
+        for neutraliser in [Neutraliser::Admission, Neutraliser::Modifiers] {
+            for rule in rules(&test, neutraliser) {
+                if rule.get("patches").is_none() {
+                    made.insert(rule.to_string());
+                }
+            }
+        }
+        if std::env::var_os("PRINT_RULES").is_some() {
+            for rule in &made {
+                println!("{rule}");
+            }
+        }
+        assert_eq!(made.iter().map(String::as_str).collect::<BTreeSet<_>>(), known);
+        for line in [HEAD, TAIL] {
+            assert!(policy.contains(&format!("'{line}'")), "{line}");
+        }
     }
 }
