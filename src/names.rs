@@ -20,13 +20,24 @@ pub const SANDBOX_ROLE: &str = "kymaros-sandbox";
 pub const APP: &str = "kymaros-runner";
 /// The priority class every restored pod is given.
 pub const PRIORITY_CLASS: &str = "kymaros-drill";
-/// What Pod Security says of a pod that wants the host. Its refusal comes before those of our own policies, which let no such pod
-/// in either, whatever level a sandbox has: so it is held on purpose, and no level of `sandbox.podSecurity` would help.
-pub const HOST_ACCESS: [&str; 3] = ["host namespaces (", "hostPath volumes (", "privileged ("];
+/// What Pod Security says of a pod that would get at its node. Its refusal comes before those of our own policies, which let no such
+/// pod in either, whatever level a sandbox has: so it is held on purpose, and no level of `sandbox.podSecurity` would help.
+pub const HOST_ACCESS: [&str; 6] = [
+    "host namespaces (",
+    "hostPath volumes (",
+    "privileged (",
+    "hostProcess (",
+    "non-default capabilities (",
+    "probe or lifecycle host (",
+];
 /// Prefix of the names of our admission policies, as it appears in the API server's refusals.
 pub const FENCE_PREFIX: &str = "kymaros-fence-";
-/// The one of them that says which networks a sandbox may be given.
-pub const NETWORK_FENCE: &str = "kymaros-fence-networkpolicies";
+/// The one of them that admits pods only to a sandbox that is closed.
+pub const CLOSED_FENCE: &str = "kymaros-fence-sandbox-closed";
+/// The `ConfigMap` of an overlay by which whoever installs the fence says what RestoreTests may ask for. It is not applied.
+pub const INSTALLATION: &str = "kymaros-installation";
+/// Prefix of the sign of life that any of the provider's servers may give; the installation names those that may give the others.
+pub const UNLISTED_PREFIX: &str = "kymaros-unlisted-";
 /// Stands before the run id in the name of every sandbox; reserved by an admission policy.
 pub const SANDBOX_INFIX: &str = "-kymaros-";
 /// Prefix of every object made in the provider's namespace.
@@ -78,6 +89,10 @@ pub mod annotation {
     pub const TTL: &str = "kymaros.io/ttl";
     /// On a sandbox: `true` once its run has ended and left it for debugging, until it expires.
     pub const KEPT: &str = "kymaros.io/kept";
+    /// On a sandbox: the kinds that are restored into it, `Kind` or `Kind.group`, joined by commas. The fence lets in no others.
+    pub const KINDS: &str = "kymaros.io/kinds";
+    /// On a sandbox: `required` or `report`, as the test's `sandbox.isolationProof` says.
+    pub const ISOLATION_PROOF: &str = "kymaros.io/isolation-proof";
     /// On a sandbox: address of the name server that admission points its pods at.
     pub const NAME_SERVER: &str = "kymaros.io/nameserver";
     /// On a sandbox, beside it: the cluster's domain, for the search path.

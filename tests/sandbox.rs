@@ -28,7 +28,7 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use kymaros_runner::api::{NetworkIsolation, Sandbox};
 use kymaros_runner::build::Owner;
 use kymaros_runner::build::probe::ProbeHost;
-use kymaros_runner::build::sandbox::End;
+use kymaros_runner::build::sandbox::{End, Kinds};
 use kymaros_runner::cleanup::{self, RunRef};
 use kymaros_runner::cluster::{Cluster, Velero};
 use kymaros_runner::facts::{Isolation, Reason, SandboxFacts, Stop};
@@ -76,13 +76,13 @@ impl Stage {
             api_server,
         };
         // A new policy is in force a second or two after it was written.
-        let mut fence = fence::self_test(&cluster, "kymaros-system").await;
+        let mut fence = fence::self_test(&cluster, "kymaros-system", "velero").await;
         for _ in 0..50 {
             if fence.is_ok() {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
-            fence = fence::self_test(&cluster, "kymaros-system").await;
+            fence = fence::self_test(&cluster, "kymaros-system", "velero").await;
         }
         fence.expect("the fence stands, and this process acts as the runner");
         let owner = Owner {
@@ -109,11 +109,13 @@ impl Stage {
             expires_at: "2030-01-01T00:00:00Z".parse().unwrap(),
             provider_namespace: "velero".to_owned(),
         };
-        let fence = Fence::new(&self.cluster, &self.runner, &self.owner, settings);
+        let kinds = Kinds::new();
+        let fence = Fence::new(&self.cluster, &self.runner, &self.owner, settings, &kinds);
         let begun = Instant::now();
         let neutraliser = fence.make_sandboxes(&names, &end, &mut self.made).await.unwrap();
         assert_eq!(neutraliser, Neutraliser::Admission);
         eprintln!("sandboxes made after {:?}", begun.elapsed());
+        fence.allow_dns(&self.made, false).await.unwrap();
         let mut isolation = Isolation::default();
         let proved = fence.prove_isolation(&self.made, &[], &mut isolation).await;
         let took = begun.elapsed();

@@ -221,7 +221,8 @@ pub struct RestoreOptions {
     #[schemars(schema_with = "storage_class_mapping")]
     pub storage_class_mapping: BTreeMap<String, String>,
     /// Custom resources to let in, as a group (example.com), as kind.group (Cache.example.com), or * for all but the
-    /// dangerous ones. By default none is, because operators act on them from outside the sandbox.
+    /// dangerous ones. By default none is, because operators act on them from outside the sandbox. The installation has to allow each
+    /// group or kind too (customResources of ConfigMap kymaros-installation).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), inner(length(min = 1, max = 317)), extend(
         "x-kubernetes-list-type" = "set",

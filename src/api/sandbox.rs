@@ -35,9 +35,9 @@ pub struct Sandbox {
     /// sandboxes of the run. Nothing else is ever reached, except the cluster's DNS and what egress opens.
     pub network_isolation: NetworkIsolation,
     /// Ways out, for applications that cannot start without something outside: every pod of the sandboxes may reach these
-    /// networks on these ports. None by default. Only networks that the installation permits, written as it writes them, in
-    /// the policy kymaros-fence-networkpolicies. No names are opened: the application has to use addresses. The report lists
-    /// what was open.
+    /// networks on these ports. None by default. Only networks that the installation allows, written as in its setting egressCidrs
+    /// (ConfigMap kymaros-installation). No names are opened: the application has to use addresses. The report lists what was
+    /// open.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 16),
@@ -53,10 +53,12 @@ pub struct Sandbox {
     pub dns: Dns,
     /// With required (the default) nothing is restored unless a probe has shown that the cluster enforces network
     /// policies. With report the run goes on, and the condition SandboxIsolated of its report says that isolation was
-    /// not proved.
+    /// not proved; the installation has to allow that too (unprovenIsolation of ConfigMap kymaros-installation).
     pub isolation_proof: IsolationProof,
     /// Pod Security level enforced in the sandbox: baseline (the default) or privileged, which the report then shows.
-    /// Access to the host is refused with either.
+    /// Privileged lifts Pod Security only, for pods that need unmasked /proc, unconfined profiles, SELinux options or sysctls of their
+    /// own, and the installation has to allow it too (privilegedSandboxes of ConfigMap kymaros-installation). Host namespaces, paths
+    /// and ports, privileged containers, hosts in probes and capabilities outside the fence's list are refused with either.
     pub pod_security: PodSecurity,
 }
 
@@ -96,8 +98,8 @@ pub struct ResourceQuota {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Egress {
-    /// Network that may be reached, such as 198.51.100.7/32 for one address. It must be listed in egressCidrs of the policy
-    /// kymaros-fence-networkpolicies in the same spelling; a part of a listed network is another network.
+    /// Network that may be reached, such as 198.51.100.7/32 for one address. The installation's
+    /// setting egressCidrs must list it in the same spelling; a part of a listed network is another network.
     #[schemars(length(min = 1, max = 43), extend("x-kubernetes-validations" = [
         address_range("198.51.100.7/32"),
         rule("!self.matches('/0+$')", "must not be every address: name the networks that the application needs"),

@@ -22,15 +22,13 @@ const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 const INGRESS: &str = "Ingress";
 const EGRESS: &str = "Egress";
 
-/// All policies of one sandbox. With a name server of its own (`served`) that one alone may ask the cluster's DNS: a pod that
-/// asks it past the name server would be led to production.
-pub fn policies(
-    sandbox: &str,
-    owner: &Owner,
-    settings: &Sandbox,
-    served: bool,
-    runner_namespace: &str,
-) -> Vec<NetworkPolicy> {
+/// Denies everything for every pod. Admission lets no pod into a sandbox without it.
+pub const DENY_ALL: &str = "kymaros-deny-all";
+/// The probe that is let out, to show that there is something to be reached.
+pub const OPEN_PROBE: &str = "kymaros-probe-open";
+
+/// The policies that close a sandbox; they stand before the first pod.
+pub fn closed(sandbox: &str, owner: &Owner, settings: &Sandbox, runner_namespace: &str) -> Vec<NetworkPolicy> {
     let neighbours = vec![neighbours(settings.network_isolation, owner)];
     let runner = vec![NetworkPolicyPeer {
         namespace_selector: Some(labels([(NAMESPACE_NAME, runner_namespace)])),
@@ -39,7 +37,7 @@ pub fn policies(
     }];
     [
         (
-            "kymaros-deny-all",
+            DENY_ALL,
             NetworkPolicySpec {
                 policy_types: Some(types(&[INGRESS, EGRESS])),
                 ..NetworkPolicySpec::default()
@@ -55,11 +53,12 @@ pub fn policies(
             },
         ),
         (
-            "kymaros-dns",
+            // An egress rule without peers leads everywhere. Only the runner can make a pod with this label.
+            "kymaros-proof",
             NetworkPolicySpec {
-                pod_selector: served.then(|| labels([(label::PROBE, NAME_SERVER)])),
+                pod_selector: Some(labels([(label::PROBE, OPEN_PROBE)])),
                 policy_types: Some(types(&[EGRESS])),
-                egress: Some(vec![to(dns_peers(&settings.dns), Some(dns_ports(&settings.dns)))]),
+                egress: Some(vec![NetworkPolicyEgressRule::default()]),
                 ..NetworkPolicySpec::default()
             },
         ),
@@ -82,6 +81,21 @@ pub fn policies(
         }),
     })
     .collect()
+}
+
+/// The policy that lets a sandbox ask the cluster's DNS. With a name server of its own (`served`) that one alone may: a pod that asks
+/// past it would be led to production.
+pub fn dns(sandbox: &str, owner: &Owner, settings: &Sandbox, served: bool) -> NetworkPolicy {
+    let pods = served.then(|| labels([(label::PROBE, NAME_SERVER)]));
+    NetworkPolicy {
+        metadata: inside(sandbox, "kymaros-dns", owner),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(pods.unwrap_or_default()),
+            policy_types: Some(types(&[EGRESS])),
+            egress: Some(vec![to(dns_peers(&settings.dns), Some(dns_ports(&settings.dns)))]),
+            ..NetworkPolicySpec::default()
+        }),
+    }
 }
 
 /// The policy that opens these ways out for every pod of a sandbox. It stands apart from the others: isolation is proved without it.
@@ -188,8 +202,9 @@ mod tests {
             test_uid: "u-1".to_owned(),
             run_id: "abc123".to_owned(),
         };
-        policies("shop-kymaros-abc123", &owner, settings, false, "kymaros-system")
+        closed("shop-kymaros-abc123", &owner, settings, "kymaros-system")
             .iter()
+            .chain([&dns("shop-kymaros-abc123", &owner, settings, false)])
             .map(|policy| serde_json::to_value(policy).unwrap())
             .collect()
     }
@@ -199,9 +214,18 @@ mod tests {
     }
 
     #[test]
-    fn every_policy_is_about_every_pod_and_the_first_allows_nothing() {
+    fn every_policy_but_the_probes_is_about_every_pod_and_the_first_allows_nothing() {
         let policies = built(&Sandbox::default());
-        assert!(policies.iter().all(|p| p["spec"]["podSelector"] == json!({})));
+        for policy in &policies {
+            let of_all = policy["metadata"]["name"] != "kymaros-proof";
+            assert_eq!(policy["spec"]["podSelector"] == json!({}), of_all, "{policy}");
+        }
+        let proof = json!({
+            "podSelector": {"matchLabels": {"kymaros.io/probe": "kymaros-probe-open"}},
+            "policyTypes": ["Egress"],
+            "egress": [{}],
+        });
+        assert_eq!(named(&policies, "kymaros-proof"), &proof);
         assert!(
             policies
                 .iter()
@@ -219,7 +243,10 @@ mod tests {
                 network_isolation: isolation,
                 ..Sandbox::default()
             };
-            for policy in built(&settings) {
+            for policy in built(&settings)
+                .iter()
+                .filter(|p| p["metadata"]["name"] != "kymaros-proof")
+            {
                 let spec = &policy["spec"];
                 for (rules, peers) in [("ingress", "from"), ("egress", "to")] {
                     for rule in spec[rules].as_array().into_iter().flatten() {
@@ -281,14 +308,7 @@ mod tests {
 
     #[test]
     fn beside_a_name_server_nobody_asks_the_clusters_dns() {
-        let owner = Owner::default();
-        let served = policies("sb", &owner, &Sandbox::default(), true, "kymaros-system");
-        let of_one: Vec<Value> = served
-            .iter()
-            .map(|policy| serde_json::to_value(policy).unwrap())
-            .filter(|policy| policy["spec"]["podSelector"] != json!({}))
-            .collect();
-        let [dns] = &of_one[..] else { panic!("{of_one:?}") };
+        let dns = serde_json::to_value(dns("sb", &Owner::default(), &Sandbox::default(), true)).unwrap();
         assert_eq!(dns["metadata"]["name"], "kymaros-dns");
         assert_eq!(
             dns["spec"]["podSelector"],

@@ -134,16 +134,32 @@ pub fn modifiers(test: &ValidTest, owner: &Owner, neutraliser: Neutraliser) -> C
     if neutraliser == Neutraliser::Modifiers {
         all.instead_of_admission();
     }
+    config_map(owner, provider_namespace(test), &all)
+}
+
+fn config_map(owner: &Owner, provider_namespace: &str, rules: &Rules) -> ConfigMap {
     ConfigMap {
         metadata: ObjectMeta {
             name: Some(owner.provider_name()),
-            namespace: Some(provider_namespace(test).to_owned()),
+            namespace: Some(provider_namespace.to_owned()),
             labels: Some(owner.labels()),
             ..ObjectMeta::default()
         },
-        data: Some(BTreeMap::from([(RULES_KEY.to_owned(), all.text())])),
+        data: Some(BTreeMap::from([(RULES_KEY.to_owned(), rules.text())])),
         ..ConfigMap::default()
     }
+}
+
+/// Modifiers that the fence must refuse: they would make any object of any other.
+pub fn foreign_modifiers(provider_namespace: &str) -> ConfigMap {
+    let mut all = Rules::default();
+    all.always();
+    all.merge("**", &json!({ "kind": "ConfigMap" }));
+    let owner = Owner {
+        run_id: "trying".to_owned(),
+        ..Owner::default()
+    };
+    config_map(&owner, provider_namespace, &all)
 }
 
 /// First and last line of the text of all rules.
@@ -217,7 +233,10 @@ impl Rules {
         let cloud = json!({ "annotations": nulls(&POD_IDENTITY_ANNOTATIONS) });
         self.merge("pods", &json!({ "metadata": cloud, "spec": drill }));
         for resource in TEMPLATED {
-            self.merge(resource, &json!({ "spec": { "template": { "metadata": cloud, "spec": drill } } }));
+            self.merge(
+                resource,
+                &json!({ "spec": { "template": { "metadata": cloud, "spec": drill } } }),
+            );
         }
     }
 

@@ -3,7 +3,7 @@
 //! Nothing here has an owner reference: a sandbox has to outlive its test, its Job and its runner until somebody removes it
 //! on purpose.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use k8s_openapi::api::core::v1::{
@@ -29,6 +29,8 @@ const UNLIMITED: &str = "1000000";
 const DEFAULT_REQUESTS: [(&str, &str); 2] = [("cpu", "10m"), ("memory", "16Mi")];
 /// Name of the Service that the self-test of the fence asks for; it is never stored.
 pub const TEST_SERVICE: &str = "kymaros-fence-selftest";
+/// Name of the pod that the self-test of the fence asks for; it is never stored.
+pub const TEST_POD: &str = "kymaros-fence-selftest";
 /// Name of the namespace that the self-test of the fence asks for; it is never stored.
 pub const TEST_NAMESPACE: &str = "kymaros-fence-selftest";
 
@@ -41,8 +43,11 @@ pub struct End {
     pub provider_namespace: String,
 }
 
+/// What a sandbox is told to hold, `Kind` or `Kind.group`.
+pub type Kinds = BTreeSet<String>;
+
 /// The namespace. Its labels are final: an admission policy lets nobody change them.
-pub fn namespace(source: &str, name: &str, owner: &Owner, settings: &Sandbox, end: &End) -> Namespace {
+pub fn namespace(source: &str, name: &str, owner: &Owner, settings: &Sandbox, end: &End, kinds: &Kinds) -> Namespace {
     let mut labels = owner.labels();
     for (key, value) in [
         (label::SOURCE_NAMESPACE, source),
@@ -55,6 +60,11 @@ pub fn namespace(source: &str, name: &str, owner: &Owner, settings: &Sandbox, en
         (annotation::EXPIRES_AT, rfc3339(end.expires_at)),
         (annotation::TTL, settings.ttl.to_string()),
         (annotation::PROVIDER_NAMESPACE, end.provider_namespace.clone()),
+        (annotation::KINDS, kinds.iter().cloned().collect::<Vec<_>>().join(",")),
+        (
+            annotation::ISOLATION_PROOF,
+            settings.isolation_proof.as_str().to_owned(),
+        ),
     ];
     Namespace {
         metadata: ObjectMeta {
@@ -236,6 +246,10 @@ mod tests {
         }
     }
 
+    fn kinds() -> Kinds {
+        ["Deployment.apps", "ConfigMap"].map(str::to_owned).into()
+    }
+
     #[test]
     fn the_namespace_says_whose_it_is_and_until_when() {
         let name = "rp-test-shop-nightly-shop-kymaros-abc123";
@@ -243,7 +257,7 @@ mod tests {
             expires_at: DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
             provider_namespace: "velero".to_owned(),
         };
-        let namespace = namespace("shop", name, &owner(), &settings(None, None, None), &end);
+        let namespace = namespace("shop", name, &owner(), &settings(None, None, None), &end, &kinds());
         let expected: BTreeMap<String, String> = [
             ("kymaros.io/managed-by", "kymaros"),
             ("kymaros.io/run", "abc123"),
@@ -261,6 +275,8 @@ mod tests {
         assert_eq!(annotations[annotation::EXPIRES_AT], "2023-11-14T22:13:20Z");
         assert_eq!(annotations[annotation::TTL], "30m0s");
         assert_eq!(annotations[annotation::PROVIDER_NAMESPACE], "velero");
+        assert_eq!(annotations[annotation::KINDS], "ConfigMap,Deployment.apps");
+        assert_eq!(annotations[annotation::ISOLATION_PROOF], "required");
         assert!(!annotations.contains_key(annotation::KEPT));
         assert!(namespace.metadata.owner_references.is_none());
         assert!(name.ends_with(&owner().sandbox_suffix()));

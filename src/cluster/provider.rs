@@ -15,7 +15,7 @@ use super::download::{DownloadError, Downloads, StoreTrust};
 use super::error::{Error, none_if_unknown};
 use super::objects::{Objects, Query};
 use super::wait::{Waited, Watch};
-use crate::names::{MANAGED_BY, PROVIDER_PREFIX, label};
+use crate::names::{INSTALLATION, MANAGED_BY, PROVIDER_PREFIX, UNLISTED_PREFIX, label};
 use crate::velero::{
     self, Backup, BackupStorageLocation, DataDownload, DeleteBackupRequest, DownloadRequest, KeyRef, PodVolumeRestore,
     RequestPhase, Restore, ServerStatusRequest, ServerStatusRequestSpec,
@@ -38,6 +38,13 @@ pub enum ProviderError {
         /// How long it was waited for.
         limit: Duration,
     },
+    /// Somebody answers whom the installation does not know.
+    #[error(
+        "a Velero server answers in namespace {0}, but the fence does not let it process drills, because its service account is not in \
+         veleroServiceAccounts of ConfigMap {INSTALLATION}: whoever runs this installation can add it (docs/install.md, What the \
+         installation allows)"
+    )]
+    Unlisted(String),
     /// The API server.
     #[error(transparent)]
     Api(#[from] Error),
@@ -82,10 +89,27 @@ impl Velero {
 
     /// Asks for a sign of life, and returns the server's version if it says one. Nothing else tells a dead server from a
     /// busy one: a storage location stays `Available`, a Restore in the queue shows nothing either way.
+    ///
+    /// Only a server that the installation names can answer, for the fence refuses what any other writes. Where none answers, anybody
+    /// may answer a second request, and whoever does is not named.
     pub async fn alive(&self) -> Result<Option<String>, ProviderError> {
+        if let Some(answered) = self.sign_of(PROVIDER_PREFIX).await? {
+            return Ok(answered.status.server_version.filter(|version| !version.is_empty()));
+        }
+        if self.sign_of(UNLISTED_PREFIX).await?.is_some() {
+            return Err(ProviderError::Unlisted(self.namespace.clone()));
+        }
+        Err(ProviderError::Silent {
+            namespace: self.namespace.clone(),
+            limit: SIGN_OF_LIFE,
+        })
+    }
+
+    /// The answer to a request whose name begins so; `None` without an answer in time.
+    async fn sign_of(&self, prefix: &str) -> Result<Option<ServerStatusRequest>, ProviderError> {
         let requests: Objects<ServerStatusRequest> = self.cluster.namespaced(&self.namespace);
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{PROVIDER_PREFIX}{}-alive-{number}", self.run);
+        let name = format!("{prefix}{}-alive-{number}", self.run);
         let mut request = ServerStatusRequest::new(&self.namespace, &name, ServerStatusRequestSpec {});
         request.metadata.labels = Some(self.labels.clone());
         let request = requests
@@ -100,15 +124,10 @@ impl Velero {
         if let Err(error) = requests.delete(&name, uid).await {
             tracing::debug!(%error, "server status request left behind");
         }
-        match waited? {
-            Waited::Met(request) => Ok(request
-                .and_then(|request| request.status.server_version)
-                .filter(|version| !version.is_empty())),
-            Waited::Late(_) => Err(ProviderError::Silent {
-                namespace: self.namespace.clone(),
-                limit: SIGN_OF_LIFE,
-            }),
-        }
+        Ok(match waited? {
+            Waited::Met(request) => request,
+            Waited::Late(_) => None,
+        })
     }
 
     fn installed(&self, error: Error) -> ProviderError {

@@ -63,6 +63,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::api::Sandbox;
+    use crate::build::sandbox::Kinds;
     use crate::cluster::fake::{Reply, cluster};
     use crate::facts::{Reason, SandboxFacts, Stop};
     use crate::fence::Fence;
@@ -85,7 +86,7 @@ mod tests {
             uid: "u-1".to_owned(),
         };
         let (runner, owner, settings) = (runner(), owner(), Sandbox::default());
-        let result = Fence::new(&cluster, &runner, &owner, &settings)
+        let result = Fence::new(&cluster, &runner, &owner, &settings, &Kinds::new())
             .close_to_shared_storage(&[sandbox("a-kymaros-abc123"), sandbox("b-kymaros-abc123")])
             .await;
         let log = log.lock().unwrap().clone();

@@ -1,17 +1,17 @@
-//! The proof of isolation, in the empty sandboxes: first without network policies a pod has to reach the outside, then with
-//! them another one must not, from its first moment.
+//! The proof of isolation, in the closed and empty sandboxes: one probe that the network policies let out has to reach the outside,
+//! others that they do not must not, from their first moment.
 //!
 //! The first half is what makes the second one mean something: a pod that reaches nothing may sit behind a policy, or on a
-//! broken network. The runner's own listener stands for the cluster's pods, the API server for its Services and nodes.
+//! broken network. The two differ in a label and in nothing else, and run at the same time, so it is the policies that make the
+//! difference. The runner's own listener stands for the cluster's pods, the API server for its Services and nodes.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::future::{join_all, try_join_all};
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use super::verdict::{Flaw, Inside, Outside, Progress, progress};
 use super::{Fence, NameServer, create_when_granted, stop};
 use crate::api::IsolationProof;
-use crate::build::network;
+use crate::build::network::OPEN_PROBE;
 use crate::build::probe::{Dial, Outcome, PEER_PORT, Probe, pod_ip};
 use crate::cluster::{Cluster, Error, Objects, Waited};
 use crate::facts::{Isolation, Reason, SandboxFacts, Stop};
@@ -34,9 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a probe pod may take to start: its image may have to be pulled.
 pub(super) const START_LIMIT: Duration = Duration::from_mins(1);
 
-/// The peer, the pod before the policies, the one after, and the one that watches on.
+/// The peer, the one that is shut in, and the one that watches on, beside the one that is let out.
 const PEER: &str = "kymaros-probe-peer";
-const OPEN: &str = "kymaros-probe-open";
 const SHUT: &str = "kymaros-probe-shut";
 const WATCH: &str = "kymaros-probe-watch";
 
@@ -78,7 +77,7 @@ struct Site<'a> {
     names: &'a [NameServer],
 }
 
-/// Proves isolation in all sandboxes at once and leaves them with their network policies.
+/// Proves isolation in all sandboxes at once.
 pub(super) async fn prove(fence: &Fence<'_>, sandboxes: &[SandboxFacts], names: &[NameServer]) -> Proof {
     let begun = Instant::now();
     let site = Site {
@@ -87,19 +86,11 @@ pub(super) async fn prove(fence: &Fence<'_>, sandboxes: &[SandboxFacts], names: 
         sandboxes,
         names,
     };
-    let mut policed = false;
-    let result = Box::pin(attempt(&site, &mut policed)).await;
-    // Whatever became of the proof: nothing may be restored into a sandbox without policies.
-    if !policed && let Err(error) = make_policies(&site).await {
-        return Proof {
-            isolation: Isolation::NotTested("the network policies could not be made".to_owned()),
-            end: Err(stop(&error)),
-        };
-    }
+    let result = Box::pin(attempt(&site)).await;
     let done: &[&str] = if result.is_ok() {
-        &[PEER, OPEN, SHUT]
+        &[PEER, OPEN_PROBE, SHUT]
     } else {
-        &[PEER, OPEN, SHUT, WATCH]
+        &[PEER, OPEN_PROBE, SHUT, WATCH]
     };
     remove_probes(&site, done).await;
     let required = fence.settings.isolation_proof == IsolationProof::Required;
@@ -177,26 +168,30 @@ fn untested(text: String) -> Failure {
     Failure::Flaw(Flaw::Untested(text))
 }
 
-/// Both halves; `policed` becomes true with the policies.
-async fn attempt(site: &Site<'_>, policed: &mut bool) -> Result<Outside, Failure> {
-    // Kept to the end of the second half: what is not there cannot be reached, policies or not.
+/// Both halves, at the same time.
+async fn attempt(site: &Site<'_>) -> Result<Outside, Failure> {
+    // Kept to the end of both: what is not there cannot be reached, policies or not.
     let (listener, outside) = outside_of(site).await?;
     let _accepting = AbortOnDrop(tokio::spawn(accept_all(listener)));
     let open = site
         .sandboxes
         .iter()
         .map(|sandbox| open_half(site, &sandbox.name, &outside));
-    let (peers, served) = tokio::join!(join_all(open), site.fence.names_served(site.names));
-    served.map_err(Failure::Names)?;
-    let peers = peers.into_iter().collect::<Result<Vec<IpAddr>, Failure>>()?;
-    make_policies(site).await?;
-    *policed = true;
-    let shut = site
-        .sandboxes
-        .iter()
-        .zip(peers)
-        .map(|(sandbox, peer)| shut_half(site, sandbox, &outside, peer));
-    worst(join_all(shut).await)?;
+    let shut = async {
+        let peers = site.sandboxes.iter().map(|sandbox| peer(site, &sandbox.name));
+        let (peers, served) = tokio::join!(join_all(peers), site.fence.names_served(site.names));
+        served.map_err(Failure::Names)?;
+        let peers = peers.into_iter().collect::<Result<Vec<IpAddr>, Failure>>()?;
+        let shut = site
+            .sandboxes
+            .iter()
+            .zip(peers)
+            .map(|(sandbox, peer)| shut_half(site, sandbox, &outside, peer));
+        worst(join_all(shut).await)
+    };
+    let (mut halves, shut) = tokio::join!(join_all(open), shut);
+    halves.push(shut);
+    worst(halves)?;
     Ok(outside)
 }
 
@@ -255,46 +250,25 @@ async fn accept_all(listener: TcpListener) {
     }
 }
 
-async fn make_policies(site: &Site<'_>) -> Result<(), Error> {
-    let policies = site.sandboxes.iter().flat_map(|sandbox| {
-        let policies = network::policies(
-            &sandbox.name,
-            site.fence.owner,
-            site.fence.settings,
-            !site.names.is_empty(),
-            &site.fence.runner.namespace,
-        );
-        policies.into_iter().map(move |policy| (sandbox.name.as_str(), policy))
-    });
-    try_join_all(policies.map(|(sandbox, policy)| async move {
-        create_when_granted::<NetworkPolicy>(&site.cluster.namespaced(sandbox), &policy).await
-    }))
-    .await?;
-    Ok(())
-}
-
-/// Without policies: the outside is reached. Returns the address of the peer, which stays for the second half.
-async fn open_half(site: &Site<'_>, sandbox: &str, outside: &Outside) -> Result<IpAddr, Failure> {
+/// The probe that is let out reaches the outside.
+async fn open_half(site: &Site<'_>, sandbox: &str, outside: &Outside) -> Result<(), Failure> {
     let dial = Dial {
         needed: outside.targets(),
         at_most: PATIENCE,
         ..Dial::default()
     };
-    let (peer, open) = tokio::join!(
-        async {
-            start(site.fence, sandbox, PEER, &Probe::Serve { port: PEER_PORT }).await?;
-            running(site.cluster, sandbox, PEER).await
-        },
-        async {
-            start(site.fence, sandbox, OPEN, &Probe::Dial(dial)).await?;
-            answer(site.cluster, sandbox, OPEN, PATIENCE).await
-        }
-    );
-    outside.judge_open(sandbox, &open?)?;
-    peer
+    start(site.fence, sandbox, OPEN_PROBE, &Probe::Dial(dial)).await?;
+    let outcome = answer(site.cluster, sandbox, OPEN_PROBE, PATIENCE).await?;
+    Ok(outside.judge_open(sandbox, &outcome)?)
 }
 
-/// With policies: the outside is not reached, DNS and the peer are. The pod that watches on starts at the same time.
+/// Starts the peer of a sandbox, and returns its address.
+async fn peer(site: &Site<'_>, sandbox: &str) -> Result<IpAddr, Failure> {
+    start(site.fence, sandbox, PEER, &Probe::Serve { port: PEER_PORT }).await?;
+    running(site.cluster, sandbox, PEER).await
+}
+
+/// The one that is shut in does not reach the outside, but DNS and the peer. The pod that watches on starts at the same time.
 async fn shut_half(
     site: &Site<'_>,
     SandboxFacts {

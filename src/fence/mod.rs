@@ -1,9 +1,11 @@
-//! Everything that has to stand before the first restored byte: the admission fence is tried, the sandboxes are made, and
-//! their isolation is proved (see [`isolation`]).
+//! Everything that has to stand before the first restored byte: the admission fence is tried, the sandboxes are made and closed,
+//! and their isolation is proved (see [`isolation`]). That a sandbox is closed before a pod starts in it is what admission sees to;
+//! the order here only keeps to it.
 //!
 //! Nothing here adopts what exists already, and every refusal ends the run with what the cluster said.
 
 mod classes;
+mod installation;
 mod isolation;
 mod name_server;
 mod verdict;
@@ -13,8 +15,9 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use futures::future::join_all;
-use k8s_openapi::api::core::v1::{LimitRange, Namespace, Pod, ResourceQuota, Service};
+use futures::future::{join_all, try_join_all};
+use k8s_openapi::api::core::v1::{ConfigMap, LimitRange, Namespace, Pod, ResourceQuota, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Resource;
 use serde::Serialize;
@@ -22,15 +25,16 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
 use crate::api::Sandbox;
-use crate::build::Owner;
-use crate::build::probe::ProbeHost;
-use crate::build::sandbox::{self, End};
+use crate::build::probe::{PEER_PORT, Probe, ProbeHost};
+use crate::build::sandbox::{self, End, Kinds};
+use crate::build::{self, Owner, network};
 use crate::cleanup::{expiry, label_of};
 use crate::cluster::{Cluster, Error, Objects};
 use crate::facts::{Isolation, Reason, SandboxFacts, Stop};
-use crate::names::{FENCE_PREFIX, SERVICE_ACCOUNT, label};
+use crate::names::{CLOSED_FENCE, FENCE_PREFIX, SERVICE_ACCOUNT, label};
 use crate::settings;
 
+pub use installation::installation_allows;
 pub use isolation::IsolationWatch;
 pub use name_server::{NameServer, outside_names};
 
@@ -92,16 +96,23 @@ impl Runner {
     }
 }
 
-/// Makes sure that the fence around the runner stands: two requests that its policies must refuse, neither of which stores
+/// Makes sure that the fence around the runner stands: three requests that its policies must refuse, none of which stores
 /// anything. Without the fence the runner's rights reach further than its sandboxes, so it refuses to work.
-pub async fn self_test(cluster: &Cluster, own_namespace: &str) -> Result<(), Stop> {
+pub async fn self_test(cluster: &Cluster, own_namespace: &str, provider_namespace: &str) -> Result<(), Stop> {
     let bindings: Objects<RoleBinding> = cluster.namespaced(own_namespace);
     let namespaces: Objects<Namespace> = cluster.all();
+    let maps: Objects<ConfigMap> = cluster.namespaced(provider_namespace);
     let binding = sandbox::role_binding(own_namespace, &Owner::default(), own_namespace, SERVICE_ACCOUNT);
     let namespace = sandbox::unlabelled_namespace();
-    let (bound, made) = tokio::join!(bindings.dry_run_create(&binding), namespaces.dry_run_create(&namespace));
+    let foreign = build::restore::foreign_modifiers(provider_namespace);
+    let (bound, made, mapped) = tokio::join!(
+        bindings.dry_run_create(&binding),
+        namespaces.dry_run_create(&namespace),
+        maps.dry_run_create(&foreign)
+    );
     must_be_refused("bind itself outside a sandbox", bound.err())?;
-    must_be_refused("create a namespace that is no sandbox", made.err())
+    must_be_refused("create a namespace that is not a sandbox", made.err())?;
+    must_be_refused("have the provider change objects as it likes", mapped.err())
 }
 
 fn must_be_refused(what: &str, error: Option<Error>) -> Result<(), Stop> {
@@ -168,21 +179,29 @@ pub struct Fence<'a> {
     runner: &'a Runner,
     owner: &'a Owner,
     settings: &'a Sandbox,
+    kinds: &'a Kinds,
 }
 
 impl<'a> Fence<'a> {
-    /// For the run `owner` of a test with these settings.
-    pub fn new(cluster: &'a Cluster, runner: &'a Runner, owner: &'a Owner, settings: &'a Sandbox) -> Self {
+    /// For the run `owner` of a test with these settings, which is going to restore objects of these kinds.
+    pub fn new(
+        cluster: &'a Cluster,
+        runner: &'a Runner,
+        owner: &'a Owner,
+        settings: &'a Sandbox,
+        kinds: &'a Kinds,
+    ) -> Self {
         Self {
             cluster,
             runner,
             owner,
             settings,
+            kinds,
         }
     }
 
-    /// Makes the sandboxes, given as source namespace and name, each with the runner's rights in it, its quota and its
-    /// default requests, and looks in the first of them whether the fence stands there too and lets the ways out pass that the
+    /// Makes the sandboxes, given as source namespace and name, each with the runner's rights in it, its quota, its
+    /// default requests and the network policies that close it, and looks in the first of them whether the fence stands there too and lets the ways out pass that the
     /// test asks for. `made` receives all that exist by the end, complete or not: they have to be removed whatever comes.
     pub async fn make_sandboxes(
         &self,
@@ -195,7 +214,7 @@ impl<'a> Fence<'a> {
                 Err(problem) => (None, Some(problem)),
                 Ok(facts) => {
                     let furnished = self.furnish(name).await;
-                    (Some(facts), furnished.err().map(|error| Problem::Stopped(stop(&error))))
+                    (Some(facts), furnished.err().map(Problem::Stopped))
                 }
             },
         );
@@ -221,7 +240,7 @@ impl<'a> Fence<'a> {
     }
 
     async fn make_namespace(&self, source: &str, name: &str, end: &End) -> Result<SandboxFacts, Problem> {
-        let wanted = sandbox::namespace(source, name, self.owner, self.settings, end);
+        let wanted = sandbox::namespace(source, name, self.owner, self.settings, end, self.kinds);
         let namespaces: Objects<Namespace> = self.cluster.all();
         let made = match namespaces.create_or_same(&wanted).await {
             Ok(made) if is_same(&made, &wanted) => made,
@@ -237,16 +256,45 @@ impl<'a> Fence<'a> {
         })
     }
 
-    /// The runner's rights first: all else needs them.
-    async fn furnish(&self, name: &str) -> Result<(), Error> {
+    /// The runner's rights first, for all else needs them, and then what closes the sandbox, before anything may start in it.
+    async fn furnish(&self, name: &str) -> Result<(), Stop> {
         let (cluster, owner) = (self.cluster, self.owner);
         let binding = sandbox::role_binding(name, owner, &self.runner.namespace, &self.runner.service_account);
-        cluster.namespaced::<RoleBinding>(name).create_or_same(&binding).await?;
-        let quota = sandbox::quota(name, owner, self.settings);
-        create_when_granted::<ResourceQuota>(&cluster.namespaced(name), &quota).await?;
-        if let Some(limits) = sandbox::limit_range(name, owner, self.settings) {
-            create_when_granted::<LimitRange>(&cluster.namespaced(name), &limits).await?;
-        }
+        let bound = cluster.namespaced::<RoleBinding>(name).create_or_same(&binding).await;
+        bound.map_err(|error| stop(&error))?;
+        self.no_pod_before_it_is_closed(name).await?;
+        let furniture = async {
+            let policies = network::closed(name, owner, self.settings, &self.runner.namespace);
+            let closed = policies
+                .iter()
+                .map(async |policy| create_when_granted::<NetworkPolicy>(&cluster.namespaced(name), policy).await);
+            try_join_all(closed).await?;
+            let quota = sandbox::quota(name, owner, self.settings);
+            create_when_granted::<ResourceQuota>(&cluster.namespaced(name), &quota).await?;
+            if let Some(limits) = sandbox::limit_range(name, owner, self.settings) {
+                create_when_granted::<LimitRange>(&cluster.namespaced(name), &limits).await?;
+            }
+            Ok(())
+        };
+        furniture.await.map_err(|error| stop(&error))
+    }
+
+    /// Asks for a pod in a sandbox that has no network policies yet, without storing it: admission must refuse it for that.
+    async fn no_pod_before_it_is_closed(&self, sandbox: &str) -> Result<(), Stop> {
+        let pods: Objects<Pod> = self.cluster.namespaced(sandbox);
+        let probe = Probe::Serve { port: PEER_PORT };
+        let pod = self.runner.host.pod(sandbox, sandbox::TEST_POD, self.owner, &probe);
+        let started = until(passes_with_rights, || pods.dry_run_create(&pod)).await;
+        must_be_refused("start pods in a sandbox that is not closed", started.err())
+    }
+
+    /// Lets the sandboxes ask the cluster's DNS; with name servers of their own (`served`) only these may.
+    pub async fn allow_dns(&self, sandboxes: &[SandboxFacts], served: bool) -> Result<(), Stop> {
+        let allowed = sandboxes.iter().map(async |sandbox| {
+            let policy = network::dns(&sandbox.name, self.owner, self.settings, served);
+            create_when_granted::<NetworkPolicy>(&self.cluster.namespaced(&sandbox.name), &policy).await
+        });
+        try_join_all(allowed).await.map_err(|error| stop(&error))?;
         Ok(())
     }
 
@@ -270,8 +318,8 @@ impl<'a> Fence<'a> {
         }
     }
 
-    /// Proves that the sandboxes are isolated, in all of them at once, and leaves them with their network policies. They have
-    /// to be without policies and empty but for their name servers, `names`, if they have any; these answer by the end.
+    /// Proves that the sandboxes are isolated, in all of them at once. They have to be empty but for their name servers, `names`,
+    /// if they have any; these answer by the end.
     /// `isolation` receives what was shown, also where it stops the run. What is returned goes on beside the restore.
     pub async fn prove_isolation(
         &self,
@@ -304,7 +352,16 @@ where
     when_granted(|| objects.create_or_same(object)).await
 }
 
-async fn when_granted<T, F, Fut>(mut attempt: F) -> Result<T, Error>
+async fn when_granted<T, F, Fut>(attempt: F) -> Result<T, Error>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, Error>>,
+{
+    until(passes_soon, attempt).await
+}
+
+/// Tries again for a moment while the error is one that passes.
+async fn until<T, F, Fut>(passes: impl Fn(&Error) -> bool, mut attempt: F) -> Result<T, Error>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, Error>>,
@@ -312,15 +369,26 @@ where
     let deadline = Instant::now() + GRANT_LIMIT;
     loop {
         match attempt().await {
-            Err(error) if passes_soon(&error) && Instant::now() < deadline => sleep(GRANT_PAUSE).await,
+            Err(error) if passes(&error) && Instant::now() < deadline => sleep(GRANT_PAUSE).await,
             other => return other,
         }
     }
 }
 
+/// Refusals that a sandbox gives for its first moments: those of a new namespace, and that it is not closed, which admission learns a
+/// moment after the network policy was made.
+fn passes_soon(error: &Error) -> bool {
+    const NOT_CLOSED: &str = "no params found for policy binding";
+    passes_with_rights(error)
+        || (error.is_forbidden()
+            && error
+                .server_message()
+                .is_some_and(|text| text.contains(CLOSED_FENCE) && text.contains(NOT_CLOSED)))
+}
+
 /// Refusals that a new namespace gives for its first moments: rights not yet in force, no default `ServiceAccount` yet, a
 /// quota not yet counted.
-fn passes_soon(error: &Error) -> bool {
+fn passes_with_rights(error: &Error) -> bool {
     const EARLY: [&str; 3] = [
         " cannot ",
         "error looking up service account",

@@ -7,11 +7,11 @@ use k8s_openapi::api::core::v1::Namespace;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Fence, NameServer, Neutraliser, Problem, Runner, passes_soon, self_test};
+use super::{Fence, NameServer, Neutraliser, Problem, Runner, passes_soon, passes_with_rights, self_test};
 use crate::api::{IsolationProof, Sandbox};
 use crate::build::Owner;
 use crate::build::probe::{Dial, Outcome, Probe, ProbeHost};
-use crate::build::sandbox::End;
+use crate::build::sandbox::{End, Kinds};
 use crate::cluster::Cluster;
 use crate::cluster::fake::{Asked, Log, Reply, cluster};
 use crate::facts::{Isolation, Reason, SandboxFacts, Stop};
@@ -19,6 +19,8 @@ use crate::facts::{Isolation, Reason, SandboxFacts, Stop};
 pub(super) const SANDBOX: &str = "shop-kymaros-abc123";
 pub(super) const BY_FENCE: &str =
     "is forbidden: ValidatingAdmissionPolicy 'kymaros-fence-rolebindings' with binding '…' denied request: no";
+const NOT_CLOSED: &str = "pods \"x\" is forbidden: ValidatingAdmissionPolicy 'kymaros-fence-sandbox-closed' with binding '…' denied \
+     request: failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction";
 pub(super) const BY_RBAC: &str =
     "is forbidden: User \"system:serviceaccount:kymaros-system:kymaros-runner\" cannot create resource";
 
@@ -75,34 +77,31 @@ pub(super) fn stored(asked: &Asked) -> Reply {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_fence_must_refuse_both_and_by_its_own_policies() {
+async fn the_fence_must_refuse_all_and_by_its_own_policies() {
     type Answer = fn(&Asked) -> Reply;
     let fence: Answer = |_| forbidden(BY_FENCE);
     let rbac: Answer = |_| forbidden(BY_RBAC);
     let broken: Answer = |_| Reply::status(500, "InternalError", "etcd is away");
-    for (binding, namespace, expected) in [
-        (fence, fence, None),
-        (
-            stored as Answer,
-            fence,
-            Some((Reason::SandboxDenied, "fence not installed")),
-        ),
-        (
-            fence,
-            stored as Answer,
-            Some((Reason::SandboxDenied, "fence not installed")),
-        ),
-        (rbac, fence, Some((Reason::SandboxDenied, "has not the rights"))),
-        (fence, broken, Some((Reason::ApiUnavailable, "etcd is away"))),
+    let accepted = stored as Answer;
+    let not_installed = Some((Reason::SandboxDenied, "fence not installed"));
+    for (binding, namespace, map, expected) in [
+        (fence, fence, fence, None),
+        (accepted, fence, fence, not_installed),
+        (fence, accepted, fence, not_installed),
+        (fence, fence, accepted, not_installed),
+        (rbac, fence, fence, Some((Reason::SandboxDenied, "has not the rights"))),
+        (fence, broken, fence, Some((Reason::ApiUnavailable, "etcd is away"))),
     ] {
         let (cluster, log) = cluster(move |asked| {
             if asked.is("POST", "rolebindings") {
                 binding(asked)
+            } else if asked.is("POST", "velero/configmaps") {
+                map(asked)
             } else {
                 namespace(asked)
             }
         });
-        let stop = self_test(&cluster, "kymaros-system").await.err();
+        let stop = self_test(&cluster, "kymaros-system", "velero").await.err();
         match (&stop, expected) {
             (None, None) => {}
             (Some(stop), Some((reason, words))) => {
@@ -120,6 +119,9 @@ async fn make(
 ) -> (Result<Neutraliser, Problem>, Vec<SandboxFacts>, Log) {
     let (cluster, log) = cluster(move |asked| {
         answer(asked).unwrap_or_else(|| {
+            if asked.is("POST", "/pods") {
+                return forbidden(NOT_CLOSED);
+            }
             if asked.is("POST", "services") {
                 let mut service = asked.body.clone();
                 service["spec"] = json!({"type": "ClusterIP", "ports": [{"port": 80}]});
@@ -129,8 +131,9 @@ async fn make(
         })
     });
     let (runner, owner, settings) = (runner(), owner(), Sandbox::default());
+    let kinds = Kinds::from(["ConfigMap".to_owned()]);
     let mut made = Vec::new();
-    let result = Fence::new(&cluster, &runner, &owner, &settings)
+    let result = Fence::new(&cluster, &runner, &owner, &settings, &kinds)
         .make_sandboxes(&names(), &end(), &mut made)
         .await;
     (result, made, log)
@@ -151,7 +154,37 @@ async fn a_sandbox_is_made_with_rights_before_furniture() {
         .iter()
         .filter_map(|line| line.split('?').next()?.rsplit('/').next())
         .collect();
-    assert_eq!(kinds, ["namespaces", "rolebindings", "resourcequotas", "services"]);
+    let mut expected = vec!["namespaces", "rolebindings", "pods"];
+    expected.extend(["networkpolicies"; 4]);
+    expected.extend(["resourcequotas", "services"]);
+    assert_eq!(kinds, expected);
+    assert!(log[2].contains("dryRun=All"), "{}", log[2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sandbox_that_admits_pods_before_it_is_closed_is_a_missing_fence() {
+    for (answer, words) in [
+        (
+            None,
+            "fence not installed: the cluster would let the runner start pods in a sandbox that is not closed",
+        ),
+        (
+            Some("pods \"x\" is forbidden: exceeded quota"),
+            "the fence could not be tried",
+        ),
+    ] {
+        let (result, made, log) = make(move |asked| {
+            let asked = asked.is("POST", "/pods").then_some(asked)?;
+            Some(answer.map_or_else(|| stored(asked), forbidden))
+        })
+        .await;
+        let Err(Problem::Stopped(stop)) = result else {
+            panic!("{result:?}")
+        };
+        assert!(stop.message.contains(words), "{stop:?}");
+        assert_eq!(made.len(), 1);
+        assert!(log.lock().unwrap().iter().all(|line| !line.contains("networkpolicies")));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -246,25 +279,43 @@ async fn only_refusals_of_the_first_moments_are_waited_out() {
         let (cluster, _) = cluster(move |_| forbidden(message));
         let error = cluster.all::<Namespace>().get("x").await.unwrap_err();
         assert_eq!(passes_soon(&error), early, "{message}");
+        assert_eq!(passes_with_rights(&error), early, "{message}");
+    }
+    // That the network policy is there admission learns a moment later; that it denies too little never passes.
+    for (message, early) in [
+        (NOT_CLOSED, true),
+        (
+            "pods \"x\" is forbidden: ValidatingAdmissionPolicy 'kymaros-fence-sandbox-closed' with binding '…' denied request: a pod may",
+            false,
+        ),
+        (
+            "pods \"x\" is forbidden: ValidatingAdmissionPolicy 'kymaros-fence-probe-image' with binding '…' denied request: failed to \
+             configure binding: no params found for policy binding with `Deny` parameterNotFoundAction",
+            false,
+        ),
+    ] {
+        let (cluster, _) = cluster(move |_| forbidden(message));
+        let error = cluster.all::<Namespace>().get("x").await.unwrap_err();
+        assert_eq!(
+            (passes_soon(&error), passes_with_rights(&error)),
+            (early, false),
+            "{message}"
+        );
     }
 }
 
-/// A cluster whose pods reach what `reaches` says, given the policies' presence; its probe pods end at once.
+/// A cluster whose pods reach what `reaches` says, given whether network policies shut them in; its probe pods end at once.
 pub(super) fn nodes(reaches: fn(bool, &str) -> bool) -> (Cluster, Log) {
     let mut pods: BTreeMap<String, Value> = BTreeMap::new();
-    let mut policies = 0;
     cluster(move |asked| {
-        if asked.is("POST", "networkpolicies") {
-            policies += 1;
-        }
         if asked.is("POST", "/pods") {
             let args: Vec<String> =
                 serde_json::from_value(asked.body["spec"]["containers"][0]["args"].clone()).unwrap();
             let state = match Probe::from_args(&args[1..]).unwrap() {
                 Probe::Serve { .. } => json!({"running": {}}),
                 Probe::Dial(dial) => {
-                    let message =
-                        serde_json::to_string(&measured(&dial, |target| reaches(policies == 4, target))).unwrap();
+                    let shut = asked.body["metadata"]["name"] != "kymaros-probe-open";
+                    let message = serde_json::to_string(&measured(&dial, |target| reaches(shut, target))).unwrap();
                     json!({"terminated": {"exitCode": 0, "message": message}})
                 }
             };
@@ -336,7 +387,8 @@ async fn prove_beside(
         uid: "uid-1".to_owned(),
     }];
     let mut isolation = Isolation::default();
-    let result = Fence::new(&cluster, &runner, &owner, &settings)
+    let kinds = Kinds::new();
+    let result = Fence::new(&cluster, &runner, &owner, &settings, &kinds)
         .prove_isolation(&sandboxes, names, &mut isolation)
         .await;
     let watched = match result {
@@ -353,8 +405,8 @@ async fn prove_beside(
 }
 
 #[tokio::test(start_paused = true)]
-async fn isolation_is_proved_by_reaching_first_and_not_afterwards() {
-    let enforced = nodes(|policed, target| !policed || is_inside(target));
+async fn isolation_is_proved_by_what_one_probe_reaches_and_others_do_not() {
+    let enforced = nodes(|shut, target| !shut || is_inside(target));
     let begun = Instant::now();
     let (isolation, watched, writes) = prove(enforced, IsolationProof::Required).await;
     assert_eq!((isolation, watched), (Isolation::Proved, Ok(Isolation::Proved)));
@@ -363,14 +415,8 @@ async fn isolation_is_proved_by_reaching_first_and_not_afterwards() {
         "the runner adds nothing of its own: {:?}",
         begun.elapsed()
     );
-    let expected = [
-        ["POST pods"; 2].as_slice(),
-        &["POST networkpolicies"; 4],
-        &["POST pods"; 2],
-    ]
-    .concat();
-    assert_eq!(writes[..8], expected);
-    let mut removed = writes[8..].to_vec();
+    assert_eq!(writes[..4], ["POST pods"; 4]);
+    let mut removed = writes[4..].to_vec();
     removed.sort();
     assert_eq!(
         removed,
@@ -389,7 +435,7 @@ async fn every_flaw_has_its_reason_and_stops_where_proof_is_required() {
             "does not enforce network policies",
         ),
         (
-            |policed, target| !policed || is_inside(target) || target.ends_with(":443"),
+            |shut, target| !shut || is_inside(target) || target.ends_with(":443"),
             "Breached",
             Reason::IsolationNotEnforced,
             "the API server",
@@ -401,28 +447,23 @@ async fn every_flaw_has_its_reason_and_stops_where_proof_is_required() {
             "could not be tested",
         ),
         (
-            |policed, target| !policed || target.starts_with("10.244"),
+            |shut, target| !shut || target.starts_with("10.244"),
             "NotTested",
             Reason::SandboxDenied,
             "set sandbox.dns",
         ),
         (
-            |policed, target| !policed || target.starts_with("kubernetes"),
+            |shut, target| !shut || target.starts_with("kubernetes"),
             "NotTested",
             Reason::SandboxDenied,
             "reach each other",
         ),
     ];
     for (reaches, kind, reason, words) in cases {
-        let (isolation, watched, writes) = prove(nodes(reaches), IsolationProof::Required).await;
+        let (isolation, watched, _) = prove(nodes(reaches), IsolationProof::Required).await;
         assert!(format!("{isolation:?}").starts_with(kind), "{isolation:?}");
         let stop = watched.unwrap_err();
         assert!(stop.reason == reason && stop.message.contains(words), "{stop:?}");
-        assert_eq!(
-            writes.iter().filter(|write| *write == "POST networkpolicies").count(),
-            4,
-            "policies in any case"
-        );
 
         let (isolation, watched, _) = prove(nodes(reaches), IsolationProof::Report).await;
         assert!(format!("{isolation:?}").starts_with(kind), "{isolation:?}");
@@ -443,13 +484,9 @@ async fn a_probe_that_cannot_run_is_the_sandboxs_fault() {
     let (isolation, watched, _) = prove(refusing(), IsolationProof::Required).await;
     assert!(matches!(isolation, Isolation::NotTested(_)));
     assert_eq!(watched.unwrap_err().reason, Reason::SandboxDenied);
-    let (isolation, watched, writes) = prove(refusing(), IsolationProof::Report).await;
+    let (isolation, watched, _) = prove(refusing(), IsolationProof::Report).await;
     assert!(matches!(isolation, Isolation::NotTested(text) if text.contains("violates PodSecurity")));
     assert_eq!(watched, Ok(Isolation::NotReached));
-    assert_eq!(
-        writes.iter().filter(|write| *write == "POST networkpolicies").count(),
-        4
-    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -457,15 +494,13 @@ async fn nothing_is_restored_beside_a_name_server_that_does_not_answer() {
     let server = that_does_not_answer();
     // Its pods would find no name at all, whether isolation has to be proved or not.
     for proof in [IsolationProof::Required, IsolationProof::Report] {
-        let enforced = nodes(|policed, target| !policed || is_inside(target));
-        let (isolation, watched, writes) = prove_beside(enforced, proof, std::slice::from_ref(&server)).await;
+        let enforced = nodes(|shut, target| !shut || is_inside(target));
+        let (isolation, watched, _) = prove_beside(enforced, proof, std::slice::from_ref(&server)).await;
         assert!(matches!(isolation, Isolation::NotTested(_)));
         let stop = watched.unwrap_err();
         assert!(
             stop.reason == Reason::SandboxDenied && stop.message.contains("the name server of"),
             "{stop:?}"
         );
-        let policies = writes.iter().filter(|write| *write == "POST networkpolicies").count();
-        assert_eq!(policies, 4, "policies in any case");
     }
 }

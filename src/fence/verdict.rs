@@ -49,12 +49,12 @@ impl Outside {
         }
     }
 
-    /// Before the policies: unless everything was reached, not reaching it later shows nothing.
+    /// Of the pod that is let out: unless it reached everything, not reaching it shows nothing.
     pub(super) fn judge_open(&self, sandbox: &str, outcome: &Outcome) -> Result<(), Flaw> {
         for target in self.targets() {
             if let Some(error) = missed(outcome, &target.to_string()) {
                 return Err(Flaw::Untested(format!(
-                    "even without network policies a pod in {sandbox} could not reach {} at {target} ({error})",
+                    "even a pod in {sandbox} that its network policies let out could not reach {} at {target} ({error})",
                     self.name(target)
                 )));
             }
@@ -62,7 +62,7 @@ impl Outside {
         Ok(())
     }
 
-    /// With the policies: nothing outside, everything inside.
+    /// Of a pod like those that are restored: nothing outside, everything inside.
     pub(super) fn judge_shut(&self, sandbox: &str, inside: &Inside, outcome: &Outcome) -> Result<(), Flaw> {
         self.judge_silence(sandbox, outcome)?;
         if let Some(error) = missed(outcome, &inside.name) {
@@ -79,7 +79,7 @@ impl Outside {
         Ok(())
     }
 
-    /// With the policies, for as long as it was watched: nothing outside.
+    /// The same, for as long as it was watched: nothing outside.
     pub(super) fn judge_silence(&self, sandbox: &str, outcome: &Outcome) -> Result<(), Flaw> {
         let targets = self.targets();
         let Some(target) = outcome.reached_of(&targets).into_iter().next() else {

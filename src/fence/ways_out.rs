@@ -16,7 +16,7 @@ use crate::build::network;
 use crate::build::probe::{Dial, Probe};
 use crate::cluster::Objects;
 use crate::facts::{Isolation, Reason, SandboxFacts, Stop};
-use crate::names::NETWORK_FENCE;
+use crate::names::INSTALLATION;
 use crate::plan::{self, PlanError};
 
 /// The pod that looks where they lead.
@@ -46,7 +46,7 @@ impl Fence<'_> {
         match when_granted(|| policies.dry_run_create(&policy)).await {
             Ok(_) => Ok(None),
             // Its rules have peers and ports, so its network is all that the fence can object to.
-            Err(error) if is_fence(&error) => Ok(Some(plan::not_permitted(index, way, NETWORK_FENCE))),
+            Err(error) if is_fence(&error) => Ok(Some(plan::not_permitted(index, way, INSTALLATION))),
             Err(error) => Err(stop(&error)),
         }
     }

@@ -168,7 +168,9 @@ fn effective_stop(brief: &Brief, facts: &Facts) -> Option<Stop> {
     let refused = of(Fault::PodSecurity);
     if !refused.is_empty() {
         let message = format!(
-            "Pod Security refuses pods of the application ({}); set sandbox.podSecurity: privileged if that is acceptable",
+            "Pod Security refuses pods of the application ({}): what it names loosens the kernel's protection of the node. Take it off \
+             the pods, or have the installation allow privilegedSandboxes and set sandbox.podSecurity: privileged; the drill's pods \
+             then have it, beside production's",
             first_few(&refused, 2)
         );
         return Some(Stop::new(Reason::SandboxDenied, message));

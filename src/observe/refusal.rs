@@ -5,7 +5,7 @@
 //! | words | fault | certain | because |
 //! |---|---|---|---|
 //! | a policy of ours | fence | yes | held on purpose |
-//! | `violates PodSecurity`, of the host's namespaces, paths or privileges | fence | yes | our policies let none in either |
+//! | `violates PodSecurity`, of what gets at the node | fence | yes | our policies let none in either |
 //! | `violates PodSecurity`, of anything else | Pod Security | yes | the level of a sandbox never changes |
 //! | `exceeded quota`, `failed quota` | sandbox | yes | restored pods keep running, so no room comes back |
 //! | service account not found | backup | yes | what the provider did not restore by now does not come |
@@ -111,6 +111,12 @@ mod tests {
             (
                 "Error creating: pods \"vpn-\" is forbidden: violates PodSecurity \"baseline:latest\": non-default capabilities (container \"m\" must not include \"NET_ADMIN\" in securityContext.capabilities.add)",
                 "violates PodSecurity \"baseline:latest\": non-default capabilities (container \"m\" must not include \"NET_ADMIN\" in securityContext.capabilities.add)",
+                Fault::Fence,
+                true,
+            ),
+            (
+                "Error creating: pods \"a-\" is forbidden: violates PodSecurity \"baseline:latest\": seccompProfile (pod must not set securityContext.seccompProfile.type to \"Unconfined\")",
+                "violates PodSecurity \"baseline:latest\": seccompProfile (pod must not set securityContext.seccompProfile.type to \"Unconfined\")",
                 Fault::PodSecurity,
                 true,
             ),

@@ -116,12 +116,12 @@ pub fn leads_inside(index: usize, way: &Egress, api_server: IpAddr, runner: IpAd
 }
 
 /// What to do about a way out that the installation does not permit.
-pub fn not_permitted(index: usize, way: &Egress, policy: &str) -> PlanError {
+pub fn not_permitted(index: usize, way: &Egress, settings: &str) -> PlanError {
     PlanError {
         path: path(index),
         message: format!(
-            "this installation does not permit {cidr}: whoever runs it can add '{cidr}' to egressCidrs, the first variable of \
-             ValidatingAdmissionPolicy {policy} (docs/install.md, Networks and DNS)",
+            "this installation does not allow {cidr}: whoever runs it can add '{cidr}' to egressCidrs of ConfigMap {settings} \
+             (docs/install.md, What the installation allows)",
             cidr = way.cidr
         ),
     }
@@ -236,13 +236,11 @@ mod tests {
     #[test]
     fn what_is_not_permitted_says_what_to_add() {
         let way: Egress = from(json!({"cidr": "198.51.100.7/32", "ports": [{"port": 443}]}));
-        let text = not_permitted(3, &way, "kymaros-fence-networkpolicies").to_string();
+        let text = not_permitted(3, &way, "kymaros-installation").to_string();
         assert!(
-            text.starts_with("spec.sandbox.egress[3].cidr: this installation does not permit 198.51.100.7/32: "),
+            text.starts_with("spec.sandbox.egress[3].cidr: this installation does not allow 198.51.100.7/32: "),
             "{text}"
         );
-        assert!(
-            text.contains("add '198.51.100.7/32' to egressCidrs") && text.contains("kymaros-fence-networkpolicies")
-        );
+        assert!(text.contains("add '198.51.100.7/32' to egressCidrs") && text.contains("kymaros-installation"));
     }
 }

@@ -58,6 +58,21 @@ fn unserved_names(group: &str, kind: &str, served: &Served, contents: &Contents)
     defined.cloned().chain(usual).filter(|name| !served.has(name)).collect()
 }
 
+/// The kinds that the provider is going to write, `Kind` or `Kind.group`: what the backup holds and the Restore does not exclude.
+pub fn restored_kinds(test: &ValidTest, served: &Served, contents: &Contents) -> BTreeSet<String> {
+    let excluded = excluded_resources(test, served, contents);
+    let kinds = contents.kinds.keys().filter(|kind| {
+        let resource = served.resource(&kind.group, &kind.kind);
+        resource.is_some_and(|resource| !excluded.iter().any(|name| name == resource))
+    });
+    kinds
+        .map(|kind| match kind.group.as_str() {
+            "" => kind.kind.clone(),
+            group => format!("{}.{group}", kind.kind),
+        })
+        .collect()
+}
+
 /// What has to be in the sandboxes, by source namespace in the order of the spec and then by group and kind.
 ///
 /// Objects that are neither expected nor worth a word are left out altogether. Nothing is present yet.

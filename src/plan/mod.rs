@@ -28,7 +28,7 @@ mod validate_policy;
 
 pub use classes::may_share_storage;
 pub use egress::{leads_inside, not_permitted};
-pub use expectation::{excluded_resources, expectation};
+pub use expectation::{excluded_resources, expectation, restored_kinds};
 pub use makers::{bare_pods, job_pods};
 pub use membership::{holds, none_holds};
 pub use problems::{PlanError, invalid_spec};

@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 use crate::api::RestoreTest;
 use crate::build;
 use crate::build::restore::Neutraliser;
-use crate::build::sandbox::End;
+use crate::build::sandbox::{End, Kinds};
 use crate::clock::{self, Anchor};
 use crate::cluster::{Cluster, Discovery, Velero};
 use crate::facts::{Brief, Digests, Facts, Isolation, Reason, RestoreFacts, Stop};
@@ -210,7 +210,7 @@ impl Run<'_> {
         )
         .of_test(&valid.name);
 
-        fence::self_test(self.cluster, &self.settings.pod.namespace).await?;
+        fence::self_test(self.cluster, &self.settings.pod.namespace, velero.namespace()).await?;
         let chosen = choose::choose(&velero, &valid, admit::random()?).await?;
         self.facts.backup = Some(chosen.facts.clone());
         tracing::info!(backup = chosen.point.name, started = %chosen.point.started_at, objects = chosen.contents.len(), "backup chosen");
@@ -222,9 +222,11 @@ impl Run<'_> {
         }
         let excluded = plan::excluded_resources(&valid, &served, &chosen.contents);
         let expected = plan::expectation(&valid, &served, &chosen.contents);
+        let kinds = plan::restored_kinds(&valid, &served, &chosen.contents);
 
+        fence::installation_allows(self.cluster, &valid, &self.facts.run_id, &kinds).await?;
         self.take_turn(&velero, &valid).await?;
-        let made = self.fence_in(&runner, &velero, &valid, &chosen).await?;
+        let made = self.fence_in(&runner, &velero, &valid, &chosen, &kinds).await?;
         let wanted = build::restore::restore(&valid, &made.owner, &chosen.point, &made.names, excluded);
         let uid = self.restore(&velero, &valid, &wanted, made).await?;
         let restored = Restored {
@@ -243,6 +245,7 @@ impl Run<'_> {
         velero: &Velero,
         test: &ValidTest,
         chosen: &Chosen,
+        kinds: &Kinds,
     ) -> Result<Fenced, Stop> {
         let owner = build::Owner {
             test: test.name.clone(),
@@ -256,7 +259,7 @@ impl Run<'_> {
             expires_at: clock::now() + test.spec.timeout.0 + self.settings.cleanup_timeout + longest,
             provider_namespace: velero.namespace().to_owned(),
         };
-        let fence = fence::Fence::new(self.cluster, runner, &owner, &test.spec.sandbox);
+        let fence = fence::Fence::new(self.cluster, runner, &owner, &test.spec.sandbox, kinds);
         let neutraliser = match fence.make_sandboxes(&names, &end, &mut self.facts.sandboxes).await? {
             fence::Neutraliser::Admission => Neutraliser::Admission,
             fence::Neutraliser::Refusal => {
@@ -267,6 +270,8 @@ impl Run<'_> {
             }
         };
         fence.close_to_shared_storage(&self.facts.sandboxes).await?;
+        let served = test.spec.sandbox.name_rewrite && neutraliser == Neutraliser::Admission;
+        fence.allow_dns(&self.facts.sandboxes, served).await?;
         self.names = match neutraliser {
             _ if !test.spec.sandbox.name_rewrite => Vec::new(),
             Neutraliser::Admission => fence.serve_names(&self.facts.sandboxes).await?,

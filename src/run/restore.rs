@@ -179,7 +179,7 @@ impl Follow<'_> {
                 }
                 // An API server that does not answer says nothing about Velero.
                 Err(ProviderError::Api(_)) => {}
-                Ok(_) | Err(ProviderError::NotInstalled(_)) => silent = 0,
+                Ok(_) | Err(ProviderError::NotInstalled(_) | ProviderError::Unlisted(_)) => silent = 0,
             }
             if silent >= MOST_MISSED {
                 return Stop::new(

@@ -3,7 +3,7 @@
 use kymaros_runner::api::Sandbox;
 use kymaros_runner::build::names::{self, Rewrites};
 use kymaros_runner::build::probe::{Dial, Probe, ProbeHost};
-use kymaros_runner::build::sandbox::{self, End};
+use kymaros_runner::build::sandbox::{self, End, Kinds};
 use kymaros_runner::build::{Owner, network};
 use kymaros_runner::names::{RUNNER_NAMESPACE, SERVICE_ACCOUNT};
 use serde::Serialize;
@@ -49,6 +49,9 @@ async fn what_the_program_builds_is_accepted() {
         node: Some("node1".to_owned()),
         tolerations: None,
     };
+    let kinds: Kinds = ["ConfigMap", "Deployment.apps", "VolumeSnapshot.snapshot.storage.k8s.io"]
+        .map(str::to_owned)
+        .into();
     let dial = Probe::Dial(Dial {
         forbidden: vec!["10.0.0.1:443".parse().expect("an address")],
         needed: vec!["10.0.0.2:8080".parse().expect("an address")],
@@ -61,10 +64,13 @@ async fn what_the_program_builds_is_accepted() {
         pairs: vec![("fence".to_owned(), scene.sandbox.clone())],
     };
     let mut cases = vec![
-        accepted("a namespace", sandbox::namespace("new", &name, &owner, &strict, &end)),
+        accepted(
+            "a namespace",
+            sandbox::namespace("new", &name, &owner, &strict, &end, &kinds),
+        ),
         accepted(
             "a namespace at another level",
-            sandbox::namespace("new", &name, &owner, &group, &end),
+            sandbox::namespace("new", &name, &owner, &group, &end, &kinds),
         ),
         accepted(
             "the binding",
@@ -95,10 +101,15 @@ async fn what_the_program_builds_is_accepted() {
         ("the network of a strict sandbox", &strict),
         ("the network of a group", &group),
     ] {
+        // The scene's sandbox has the first of them already.
+        for policy in network::closed(&scene.sandbox, &owner, settings, RUNNER_NAMESPACE)
+            .into_iter()
+            .skip(1)
+        {
+            cases.push(accepted(about, policy));
+        }
         for served in [false, true] {
-            for policy in network::policies(&scene.sandbox, &owner, settings, served, RUNNER_NAMESPACE) {
-                cases.push(accepted(about, policy));
-            }
+            cases.push(accepted(about, network::dns(&scene.sandbox, &owner, settings, served)));
         }
     }
     let mut failed = failures(&scene.runner, &cases).await;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use kymaros_runner::api::Sandbox;
 use kymaros_runner::build::{Owner, network};
-use kymaros_runner::names::{NETWORK_FENCE, RUNNER_NAMESPACE};
 use serde_json::{Value, json};
 
 use crate::support::cases::{Expect, Outcome, Verb, case, failures, send, with};
@@ -16,14 +15,14 @@ async fn permit(scene: &Scene, egress: &str, dns: &str, probe: &Value, accepted:
     let patch = json!([
         {"op": "test", "path": "/spec/variables/0/name", "value": "egressCidrs"},
         {"op": "replace", "path": "/spec/variables/0/expression", "value": egress},
-        {"op": "test", "path": "/spec/variables/2/name", "value": "dnsCidrs"},
-        {"op": "replace", "path": "/spec/variables/2/expression", "value": dns},
+        {"op": "test", "path": "/spec/variables/4/name", "value": "dnsCidrs"},
+        {"op": "replace", "path": "/spec/variables/4/expression", "value": dns},
     ]);
     let patch = patch.to_string();
     let args = [
         "patch",
         "validatingadmissionpolicy",
-        NETWORK_FENCE,
+        "kymaros-fence-networkpolicies",
         "--type=json",
         "-p",
         &patch,
@@ -62,11 +61,7 @@ async fn only_networks_that_the_installation_names() {
     }))
     .expect("settings of a sandbox");
     let built = serde_json::to_value(network::ways_out(&scene.sandbox, &owner, &settings.egress)).expect("an object");
-    let dns = network::policies(&scene.sandbox, &owner, &settings, true, RUNNER_NAMESPACE)
-        .into_iter()
-        .find(|policy| policy.metadata.name.as_deref() == Some("kymaros-dns"))
-        .expect("a policy for DNS");
-    let dns = serde_json::to_value(dns).expect("an object");
+    let dns = serde_json::to_value(network::dns(&scene.sandbox, &owner, &settings, true)).expect("an object");
 
     let refused = |piece| Expect::Refused("networkpolicies", piece);
     let rules = |policy: &Value, egress: Value| with(policy, json!({"spec": {"egress": egress}}));
@@ -78,13 +73,13 @@ async fn only_networks_that_the_installation_names() {
             "without a list",
             Verb::Create,
             built.clone(),
-            refused("does not name 198.51.100.7/32, 2001:db8::/64; to permit it, add it to egressCidrs of"),
+            refused("does not name 198.51.100.7/32, 2001:db8::/64; to allow it, add it to egressCidrs of"),
         ),
         case(
             "DNS without a list",
             Verb::Create,
             dns.clone(),
-            refused("does not name 169.254.20.10/32; to permit it, add it to dnsCidrs of"),
+            refused("does not name 169.254.20.10/32; to allow it, add it to dnsCidrs of"),
         ),
     ];
     let mut failed = failures(&scene.runner, &unnamed).await;
@@ -105,7 +100,7 @@ async fn only_networks_that_the_installation_names() {
             Verb::Create,
             to("198.51.100.8/32"),
             refused(
-                "does not name 198.51.100.8/32; to permit it, add it to egressCidrs of ValidatingAdmissionPolicy kymaros-fence-networkpolicies",
+                "does not name 198.51.100.8/32; to allow it, add it to egressCidrs of ConfigMap kymaros-installation",
             ),
         ),
         case(
@@ -164,13 +159,13 @@ async fn only_networks_that_the_installation_names() {
             "where DNS answers",
             Verb::Create,
             to("169.254.20.10/32"),
-            refused("does not name 169.254.20.10/32; to permit it, add it to egressCidrs of"),
+            refused("does not name 169.254.20.10/32; to allow it, add it to egressCidrs of"),
         ),
         case(
             "DNS somewhere outside",
             Verb::Create,
             rules(&dns, json!([{"to": [block("198.51.100.7/32")], "ports": https}])),
-            refused("does not name 198.51.100.7/32; to permit it, add it to dnsCidrs of"),
+            refused("does not name 198.51.100.7/32; to allow it, add it to dnsCidrs of"),
         ),
         case(
             "from one of them",

@@ -258,14 +258,15 @@ fn another_provider_namespace_is_named_once() {
             names::RUNNER_NAMESPACE
         );
     }
-    let fence = one(&built, "ValidatingAdmissionPolicy", "kymaros-fence-source-volumes");
-    assert_eq!(
-        text(fence, "/spec/matchConditions/0/expression"),
-        "request.userInfo.username.startsWith('system:serviceaccount:' + 'backup-system' + ':')"
-    );
+    for policy in ["source-volumes", "drill-writes", "provider-servers"] {
+        assert_eq!(
+            variable(&built, policy, "veleroServiceAccounts"),
+            "['system:serviceaccount:backup-system:velero']"
+        );
+    }
     for object in &built {
         assert_ne!(text(object, "/metadata/namespace"), "velero", "{object}");
-        assert!(!object.to_string().contains("'velero'"), "{object}");
+        assert!(!object.to_string().contains(":velero:"), "{object}");
     }
     assert!(of_kind(&built, "ConfigMap").is_empty());
 }
@@ -288,23 +289,68 @@ fn the_components_add_what_they_say() {
             .iter()
             .all(|object| !text(object, "/kind").starts_with("MutatingAdmissionPolicy"))
     );
-    assert_eq!(of_kind(&built, "ValidatingAdmissionPolicy").len(), 23);
+    assert_eq!(of_kind(&built, "ValidatingAdmissionPolicy").len(), 29);
+}
+
+/// What a variable of an admission policy says.
+fn variable<'a>(built: &'a [Value], policy: &str, name: &str) -> &'a str {
+    let policy = one(
+        built,
+        "ValidatingAdmissionPolicy",
+        &format!("{}{policy}", names::FENCE_PREFIX),
+    );
+    let variables = policy["spec"]["variables"].as_array().expect("variables");
+    let found = variables
+        .iter()
+        .find(|variable| text(variable, "/name") == name)
+        .expect("the variable");
+    text(found, "/expression")
 }
 
 /// The text of the page is what people copy.
 #[test]
-fn networks_are_permitted_by_the_patch_that_the_docs_show() {
+fn the_installation_allows_what_the_docs_show() {
     let page = fs::read_to_string(root().join("docs/install.md")).expect("the page");
-    let section = page.split("## Networks and DNS").nth(1).expect("the section");
-    let patch = section
+    let section = page
+        .split("## What the installation allows")
+        .nth(1)
+        .expect("the section");
+    let shown = section
         .split("```yaml\n")
         .nth(1)
-        .and_then(|rest| rest.split("```").next());
-    let kustomization = format!("resources: [KUSTOMIZE/base]\n{}", patch.expect("the patch"));
-    let built = build(&overlay("networks", &[("kustomization.yaml", &kustomization)]));
-    let policy = one(&built, "ValidatingAdmissionPolicy", names::NETWORK_FENCE);
-    let expression = |index: usize| text(policy, &format!("/spec/variables/{index}/expression"));
-    assert_eq!(expression(0), "['198.51.100.7/32', '203.0.113.0/24']");
-    assert_eq!(expression(1), "['kube-system', 'openshift-dns']");
-    assert_eq!(expression(2), "['169.254.20.10/32']");
+        .and_then(|rest| rest.split("```").next())
+        .expect("the lines");
+    let shown: Value = serde_saphyr::from_str(shown).expect("YAML");
+    let example = fs::read_to_string(root().join("kustomize/example/installation.yaml")).expect("the example");
+    let mut settings: Value = serde_saphyr::from_str(&example).expect("YAML");
+    for (name, value) in shown["data"].as_object().expect("settings") {
+        let known = settings["data"].get_mut(name);
+        *known.unwrap_or_else(|| panic!("the example has no {name}")) = value.clone();
+    }
+    let kustomization =
+        "resources: [KUSTOMIZE/base, installation.yaml]\ncomponents: [KUSTOMIZE/components/installation]\n";
+    let built = build(&overlay(
+        "installation",
+        &[
+            ("kustomization.yaml", kustomization),
+            ("installation.yaml", &settings.to_string()),
+        ],
+    ));
+    for (name, value) in settings["data"].as_object().expect("settings") {
+        let policies = of_kind(&built, "ValidatingAdmissionPolicy");
+        let variables = policies
+            .iter()
+            .flat_map(|policy| policy["spec"]["variables"].as_array().into_iter().flatten());
+        let mut found = 0;
+        for variable in variables.filter(|variable| text(variable, "/name") == name) {
+            assert_eq!(&variable["expression"], value, "{name}");
+            found += 1;
+        }
+        assert!(found > 0, "{name}");
+    }
+    assert_eq!(
+        variable(&built, "networkpolicies", "egressCidrs"),
+        "['198.51.100.7/32', '203.0.113.0/24']"
+    );
+    assert!(of_kind(&built, "ConfigMap").is_empty());
 }

@@ -44,7 +44,7 @@ fn every_policy_is_bound_and_refuses_in_words() {
             );
         }
     }
-    assert_eq!(policies, 33);
+    assert_eq!(policies, 40);
     let bindings = of_kind(&base, "ValidatingAdmissionPolicyBinding").len()
         + of_kind(&base, "MutatingAdmissionPolicyBinding").len();
     assert_eq!(bindings, policies, "a binding without a policy");
@@ -168,23 +168,34 @@ fn what_the_net_refuses_the_neutraliser_removes() {
 }
 
 #[test]
-fn the_lists_to_extend_come_first() {
-    let policy = read(&root().join("manifests/fence/networkpolicies.yaml")).remove(0);
-    for (index, name) in ["egressCidrs", "dnsNamespaces", "dnsCidrs"].into_iter().enumerate() {
-        // Installations patch them by their place, and the refusal tells their names.
-        assert_eq!(text(&policy, &format!("/spec/variables/{index}/name")), name);
+fn the_installations_settings_are_the_policies_variables() {
+    let example = read(&root().join("kustomize/example/installation.yaml")).remove(0);
+    assert_eq!(text(&example, "/metadata/name"), names::INSTALLATION);
+    let settings = example["data"].as_object().expect("settings");
+    let mut used = BTreeSet::new();
+    for policy in of_kind(&build(&root().join("kustomize/base")), "ValidatingAdmissionPolicy") {
+        for variable in policy["spec"]["variables"].as_array().into_iter().flatten() {
+            let name = text(variable, "/name");
+            // Without the component the policies say what the example says.
+            if let Some(setting) = settings.get(name) {
+                assert_eq!(
+                    setting,
+                    &variable["expression"],
+                    "{name} of {}",
+                    text(policy, "/metadata/name")
+                );
+                used.insert(name.to_owned());
+            }
+        }
     }
+    assert_eq!(used, settings.keys().cloned().collect(), "settings without effect");
+
+    let policy = read(&root().join("manifests/fence/networkpolicies.yaml")).remove(0);
     let variable = |name: &str| {
         let variables = policy["spec"]["variables"].as_array().expect("variables");
         let found = variables.iter().find(|variable| text(variable, "/name") == name);
         text(found.expect(name), "/expression").to_owned()
     };
-    assert_eq!(text(&policy, "/metadata/name"), names::NETWORK_FENCE);
-    assert!(
-        policy
-            .to_string()
-            .contains("add it to ' + variables.list + ' of ValidatingAdmissionPolicy")
-    );
     assert_eq!(
         variable("list")
             .replace("'egressCidrs'", "variables.egressCidrs")
@@ -192,6 +203,28 @@ fn the_lists_to_extend_come_first() {
         variable("permitted"),
         "the list that is told is the one that decides"
     );
+}
+
+#[test]
+fn every_list_of_the_same_thing_is_the_same() {
+    let quoted = |file: &str, name: &str| {
+        let policy = read(&root().join(format!("manifests/fence/{file}.yaml"))).remove(0);
+        let variables = policy["spec"]["variables"].as_array().expect("variables").clone();
+        let found = variables
+            .into_iter()
+            .find(|variable| variable["name"] == name)
+            .expect(name);
+        let quoted = text(&found, "/expression").split('\'').skip(1).step_by(2);
+        quoted.map(str::to_owned).collect::<BTreeSet<String>>()
+    };
+    // Groups of Kubernetes itself that have objects in namespaces; the one has the core group and the provider's snapshots besides.
+    let announced = quoted("namespaces", "builtIn");
+    let mut written = quoted("drill-writes", "builtIn");
+    assert!(written.remove("") && written.remove("VolumeSnapshot.snapshot.storage.k8s.io"));
+    assert_eq!(announced, written);
+    for group in announced {
+        assert!(!rules::is_custom(&group), "{group}");
+    }
 }
 
 #[test]

@@ -245,7 +245,10 @@ pub(crate) fn sandbox(name: &str) -> Value {
                 "kymaros.io/source-namespace": "shop", "velero.io/exclude-from-backup": "true",
                 "pod-security.kubernetes.io/enforce": "privileged",
             },
-            "annotations": {"kymaros.io/expires-at": "2000-01-01T00:00:00Z"},
+            "annotations": {
+                "kymaros.io/expires-at": "2000-01-01T00:00:00Z", "kymaros.io/isolation-proof": "required",
+                "kymaros.io/kinds": "ConfigMap,Pod,Secret,Service,ServiceAccount,Deployment.apps",
+            },
         },
     })
 }

@@ -8,7 +8,7 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use super::cases::{Outcome, Verb, make, role_binding, sandbox, send};
-use super::{PROVIDER, RUNNER, apply_base, apply_object, client};
+use super::{PROVIDER, RUNNER, apply_base, apply_object, client, kubectl_in_cluster};
 
 /// The actors, and the names of this test's namespaces.
 pub(crate) struct Scene {
@@ -37,6 +37,7 @@ impl Scene {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         INSTALLED.get_or_init(|| {
             apply_base();
+            allow_privileged_sandboxes();
             // The provider may do everything, as its own installation says; RBAC must not be what stops it here, nor a network
             // plugin.
             apply_object(&json!({
@@ -85,7 +86,28 @@ impl Scene {
         scene.in_force().await;
         make(&scene.runner, &[role_binding(&scene.sandbox)]).await;
         scene.granted().await;
+        for namespace in [&scene.sandbox, &scene.sibling, &scene.foreign] {
+            make(&scene.admin, &[closed(namespace)]).await;
+        }
+        scene.closed().await;
         scene
+    }
+
+    /// Waits until admission knows the last sandbox's network policy.
+    async fn closed(&self) {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "trial", "namespace": self.foreign},
+            "spec": {"containers": [{"name": "c", "image": "i"}]},
+        });
+        let mut last = String::new();
+        for _ in 0..100 {
+            match send(&self.admin, Verb::Create, &pod).await {
+                Outcome::Accepted(_) => return,
+                outcome => last = outcome.to_string(),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("no pod may start in a sandbox that is closed, after 10 s: {last}");
     }
 
     /// Waits until the runner has its rights in the sandbox: the authorizer learns of a binding a moment after it was made,
@@ -141,4 +163,34 @@ impl Scene {
             send(&self.admin, Verb::Remove, &namespace).await;
         }
     }
+}
+
+/// The policy without which admission lets no pod into a sandbox.
+pub(crate) fn closed(namespace: &str) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "kymaros-deny-all", "namespace": namespace, "labels": {"kymaros.io/managed-by": "kymaros"}},
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+    })
+}
+
+/// Lets sandboxes of the level privileged be made, and nothing in them be looser: so the fence's own rules are tried where Pod Security
+/// does not answer before them.
+fn allow_privileged_sandboxes() {
+    let patch = json!([
+        {"op": "test", "path": "/spec/variables/0/name", "value": "privilegedSandboxes"},
+        {"op": "replace", "path": "/spec/variables/0/expression", "value": "true"},
+    ]);
+    kubectl_in_cluster(
+        &[
+            "patch",
+            "validatingadmissionpolicy",
+            "kymaros-fence-namespaces",
+            "--type=json",
+            "-p",
+            &patch.to_string(),
+        ],
+        None,
+    )
+    .expect("the policy is there");
 }

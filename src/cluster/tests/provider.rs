@@ -42,8 +42,44 @@ async fn a_dead_server_is_found_out_in_seconds_and_nothing_is_left() {
     let start = Instant::now();
     let error = Velero::new(&cluster, "velero", "abc123").alive().await.unwrap_err();
     assert!(matches!(error, ProviderError::Silent { .. }), "{error}");
-    assert_eq!(start.elapsed(), Duration::from_secs(5));
-    assert!(log.lock().unwrap().last().unwrap().starts_with("DELETE "));
+    // Once for those that the installation names, once for all others.
+    assert_eq!(start.elapsed(), Duration::from_secs(10));
+    let log = log.lock().unwrap();
+    assert!(log.last().unwrap().starts_with("DELETE "));
+    assert_eq!(log.iter().filter(|line| line.starts_with("DELETE ")).count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_only_answers_what_anybody_may_is_not_listed() {
+    let (cluster, log) = cluster(|asked| {
+        let answered = asked.path.contains("kymaros-unlisted-abc123-alive-1");
+        let status = if answered {
+            json!({"phase": "Processed"})
+        } else {
+            json!({})
+        };
+        match asked.method.as_str() {
+            "GET" if asked.is_watch() => Reply::quiet(),
+            "GET" => Reply::list(&[request(&status)]),
+            _ => Reply::json(&request(&json!({}))),
+        }
+    });
+    let error = Velero::new(&cluster, "velero", "abc123").alive().await.unwrap_err();
+    assert!(matches!(error, ProviderError::Unlisted(_)), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("veleroServiceAccounts of ConfigMap kymaros-installation"),
+        "{error}"
+    );
+    assert_eq!(
+        log.lock()
+            .unwrap()
+            .iter()
+            .filter(|line| line.starts_with("DELETE "))
+            .count(),
+        2
+    );
 }
 
 #[tokio::test(start_paused = true)]

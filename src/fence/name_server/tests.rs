@@ -5,6 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::api::Sandbox;
 use crate::build::Owner;
+use crate::build::sandbox::Kinds;
 use crate::cluster::fake::{Asked, Log, Reply, cluster};
 use crate::fence::tests::{runner, that_does_not_answer};
 
@@ -39,7 +40,8 @@ async fn serve(address: &'static str, pointed: usize) -> (Result<Vec<NameServer>
         name: SANDBOX.to_owned(),
         uid: "uid-1".to_owned(),
     }];
-    let fence = Fence::new(&cluster, &runner, &owner, &settings);
+    let kinds = Kinds::new();
+    let fence = Fence::new(&cluster, &runner, &owner, &settings, &kinds);
     (fence.serve_names(&sandboxes).await, log)
 }
 
@@ -81,7 +83,8 @@ async fn one_that_does_not_answer_is_said_with_what_became_of_its_pod() {
     let (owner, settings) = (Owner::default(), Sandbox::default());
     let server = that_does_not_answer();
     let begun = Instant::now();
-    let fence = Fence::new(&cluster, &runner, &owner, &settings);
+    let kinds = Kinds::new();
+    let fence = Fence::new(&cluster, &runner, &owner, &settings, &kinds);
     let stop = fence.names_served(std::slice::from_ref(&server)).await.unwrap_err();
     assert!(begun.elapsed() >= START_LIMIT);
     assert!(

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::api::Sandbox;
+use crate::build::sandbox::Kinds;
 use crate::cluster::Cluster;
 use crate::cluster::fake::{Log, Reply, cluster};
 use crate::facts::{Isolation, Reason, SandboxFacts, Stop};
@@ -26,7 +27,7 @@ async fn asked(networks: &[&str], refusal: &'static str) -> (Result<(), Stop>, V
         stored(asked)
     });
     let (runner, owner, settings) = (runner(), owner(), settings(networks));
-    let result = Fence::new(&cluster, &runner, &owner, &settings)
+    let result = Fence::new(&cluster, &runner, &owner, &settings, &Kinds::new())
         .ways_out_permitted(SANDBOX)
         .await;
     let log = log.lock().unwrap().clone();
@@ -57,7 +58,7 @@ async fn every_way_out_that_may_not_be_is_told_at_once() {
     assert_eq!(stop.reason, Reason::InvalidSpec);
     let problems: Vec<&str> = stop.message.split("; spec.").collect();
     let beginnings = [
-        "spec.sandbox.egress[1].cidr: this installation does not permit 198.51.100.7/32",
+        "spec.sandbox.egress[1].cidr: this installation does not allow 198.51.100.7/32",
         "sandbox.egress[2].cidr: 10.96.0.0/16 holds 10.96.0.1, the API server",
         "sandbox.egress[3].cidr: 127.0.0.0/30 holds 127.0.0.1, the runner's own pod",
     ];
@@ -89,7 +90,7 @@ async fn opened(
         name: SANDBOX.to_owned(),
         uid: "uid-1".to_owned(),
     };
-    let result = Fence::new(&cluster, &runner, &owner, settings)
+    let result = Fence::new(&cluster, &runner, &owner, settings, &Kinds::new())
         .open_ways_out(&[sandbox], &isolation)
         .await;
     let log = log.lock().unwrap();

@@ -50,6 +50,10 @@ fn errors_are_sorted_by_whose_fault_they_are() {
         ),
         (
             r#"error restoring pods/vt-sb6/p: pods "p" is forbidden: violates PodSecurity "baseline:latest": non-default capabilities (container "m" must not include "NET_ADMIN" in securityContext.capabilities.add)"#,
+            Cause::Fence,
+        ),
+        (
+            r#"error restoring pods/vt-sb6/p: pods "p" is forbidden: violates PodSecurity "baseline:latest": forbidden sysctls (kernel.msgmax)"#,
             Cause::PodSecurity,
         ),
         (
