@@ -376,14 +376,11 @@ where
 }
 
 /// Refusals that a sandbox gives for its first moments: those of a new namespace, and that it is not closed, which admission learns a
-/// moment after the network policy was made.
+/// moment after the network policy was made. The latter comes as 422 and not as 403.
 fn passes_soon(error: &Error) -> bool {
     const NOT_CLOSED: &str = "no params found for policy binding";
-    passes_with_rights(error)
-        || (error.is_forbidden()
-            && error
-                .server_message()
-                .is_some_and(|text| text.contains(CLOSED_FENCE) && text.contains(NOT_CLOSED)))
+    let unclosed = |text: &str| text.contains(CLOSED_FENCE) && text.contains(NOT_CLOSED);
+    passes_with_rights(error) || error.server_message().is_some_and(unclosed)
 }
 
 /// Refusals that a new namespace gives for its first moments: rights not yet in force, no default `ServiceAccount` yet, a

@@ -11,7 +11,10 @@
 mod support;
 
 mod built;
+mod closed;
+mod drill_writes;
 mod everybody;
+mod modifiers;
 mod names;
 mod neutralised;
 mod pods;
@@ -20,5 +23,6 @@ mod refused;
 mod rights;
 mod runner;
 mod second_wall;
+mod snapshots;
 mod storage;
 mod ways_out;

@@ -1,5 +1,6 @@
 //! What the runner may do in the provider's namespace: Restores, requests, `ConfigMaps`, Leases, cancelled volume restores.
 
+use kymaros_runner::build::restore::Neutraliser;
 use serde_json::{Value, json};
 
 use crate::support::cases::{Expect, Verb, case, failures, make, with};
@@ -49,7 +50,7 @@ async fn restores() {
     let earlier = restore(other, json!({"shop": scene.foreign}));
     make(&scene.runner, std::slice::from_ref(&earlier)).await;
     let with_modifier = spec(json!({
-        "existingResourcePolicy": "none", "restorePVs": true, "resourceModifier": {"kind": "ConfigMap", "name": "kymaros-x"},
+        "existingResourcePolicy": "none", "restorePVs": true, "resourceModifier": {"kind": "ConfigMap", "name": name},
         "hooks": {}, "includeClusterResources": null,
     }));
     let refused = |piece| Expect::Refused("restores", piece);
@@ -184,7 +185,52 @@ async fn restores() {
             "a foreign modifier",
             Verb::Create,
             spec(json!({"resourceModifier": {"kind": "ConfigMap", "name": "theirs"}})),
-            refused("must name a ConfigMap kymaros-*"),
+            refused("must name the run's own ConfigMap"),
+        ),
+        case(
+            "another run's modifier",
+            Verb::Create,
+            spec(json!({"resourceModifier": {"kind": "ConfigMap", "name": "kymaros-zzzzzz"}})),
+            refused("must name the run's own ConfigMap"),
+        ),
+        case(
+            "a thousand files at once",
+            Verb::Create,
+            spec(json!({"uploaderConfig": {"parallelFilesDownload": 1000}})),
+            refused("may not set spec.uploaderConfig"),
+        ),
+        case(
+            "other selectors",
+            Verb::Create,
+            spec(json!({"orLabelSelectors": [{"matchLabels": {"a": "b"}}]})),
+            refused("may not set spec.orLabelSelectors"),
+        ),
+        case(
+            "a hundred years",
+            Verb::Create,
+            spec(json!({"itemOperationTimeout": "999999h"})),
+            refused("must not be longer than 24h"),
+        ),
+        case(
+            "a hundred years for volumes",
+            Verb::Create,
+            with(
+                &one,
+                json!({"metadata": {"annotations": {"velero.io/pod-volume-timeout": "999999h"}}}),
+            ),
+            refused("must not be longer than 24h"),
+        ),
+        case(
+            "a finalizer",
+            Verb::Create,
+            with(&one, json!({"metadata": {"finalizers": ["example.com/stay"]}})),
+            refused("no finalizers or owners"),
+        ),
+        case(
+            "a label of the provider's",
+            Verb::Create,
+            with(&one, json!({"metadata": {"labels": {"velero.io/schedule-name": "x"}}})),
+            refused("has labels kymaros.io/*"),
         ),
         case(
             "a status",
@@ -256,7 +302,10 @@ async fn requests_config_maps_and_leases() {
         )
     };
     let alive = own("velero.io/v1", "ServerStatusRequest", &format!("kymaros-{run}"));
-    let map = own("v1", "ConfigMap", &format!("kymaros-{run}"));
+    let map = with(
+        &own("v1", "ConfigMap", &format!("kymaros-{run}")),
+        json!({"data": {"rules.yaml": crate::modifiers::text(json!({}), Neutraliser::Admission)}}),
+    );
     let their_map = foreign("v1", "ConfigMap", &format!("theirs-{run}"));
     let their_download = with(
         &download(&format!("theirs-{run}"), "BackupLog"),

@@ -49,7 +49,10 @@ async fn namespaces_and_role_bindings() {
         case(
             "a sandbox without expiry",
             Verb::Create,
-            with(&fresh, json!({"metadata": {"annotations": null}})),
+            with(
+                &fresh,
+                json!({"metadata": {"annotations": {"kymaros.io/expires-at": null}}}),
+            ),
             refused("when it expires"),
         ),
         case(

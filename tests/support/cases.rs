@@ -131,6 +131,8 @@ pub(crate) async fn send(client: &Client, verb: Verb, object: &Value) -> Outcome
     match answer {
         Ok(object) => Outcome::Accepted(serde_json::to_value(&object).expect("an object")),
         Err(Error::Api(status)) if status.code == 403 => Outcome::Refused(status.message.clone()),
+        // A policy whose parameter is not there refuses as if the object were invalid.
+        Err(Error::Api(status)) if status.message.contains("no params found for policy binding") => Outcome::Refused(status.message.clone()),
         Err(error) => Outcome::Other(error.to_string()),
     }
 }

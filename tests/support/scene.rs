@@ -67,6 +67,7 @@ impl Scene {
             production: format!("fence-prod-{run}"),
             run,
         };
+        scene.privileged_sandboxes_are_allowed().await;
         make(
             &scene.runner,
             &[
@@ -108,6 +109,19 @@ impl Scene {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         panic!("no pod may start in a sandbox that is closed, after 10 s: {last}");
+    }
+
+    /// Waits until the patched policy is in force.
+    async fn privileged_sandboxes_are_allowed(&self) {
+        let mut last = String::new();
+        for _ in 0..100 {
+            match send(&self.runner, Verb::Create, &sandbox(&self.sandbox)).await {
+                Outcome::Accepted(_) => return,
+                outcome => last = outcome.to_string(),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("no sandbox of the level privileged may be made after 10 s: {last}");
     }
 
     /// Waits until the runner has its rights in the sandbox: the authorizer learns of a binding a moment after it was made,
