@@ -7,7 +7,7 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::volumes::{Claims, DELETE, Fate, RETAIN, Volumes, claimant, claims, fate};
 use super::{Reasons, RunRef, named};
@@ -16,6 +16,8 @@ use crate::cluster::{Cluster, Error, Objects, Query, Waited};
 /// Left of the time for what comes after the sandboxes, if there is that much.
 const REST: Duration = Duration::from_secs(10);
 
+/// Admission learns within this that a namespace is being deleted.
+const LEARNS_WITHIN: Duration = Duration::from_secs(2);
 /// Seconds that a sandbox's pods are given to end.
 const GRACE: u32 = 1;
 
@@ -150,8 +152,7 @@ async fn remove_one(cluster: &Cluster, run: &RunRef, name: &str, uid: Option<&st
     }
     // No pod can be made any more. Left to the namespace controller, each would be given its own grace period, half a minute by
     // default, before anybody looks again; what ran in a sandbox has nothing left to put in order.
-    let pods: Objects<Pod> = cluster.namespaced(name);
-    if let Err(error) = pods.delete_all(GRACE).await {
+    if let Err(error) = delete_pods(&cluster.namespaced(name)).await {
         tracing::debug!(%error, sandbox = name, "its pods go at their own pace");
     }
     let gone = |seen: Option<&Namespace>| seen.and_then(ResourceExt::uid).as_deref() != Some(&uid);
@@ -163,6 +164,18 @@ async fn remove_one(cluster: &Cluster, run: &RunRef, name: &str, uid: Option<&st
                 .unwrap_or_else(|| "still being deleted".to_owned()),
         ),
         Err(error) => Some(error.to_string()),
+    }
+}
+
+/// Deletes all pods of a namespace that is being deleted. The fence lets nobody delete the name server before that, and learns of it a
+/// moment after we did.
+async fn delete_pods(pods: &Objects<Pod>) -> Result<(), Error> {
+    let deadline = Instant::now() + LEARNS_WITHIN;
+    loop {
+        match pods.delete_all(GRACE).await {
+            Err(error) if error.is_forbidden() && Instant::now() < deadline => sleep(Duration::from_millis(50)).await,
+            other => return other,
+        }
     }
 }
 

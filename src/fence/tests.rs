@@ -90,6 +90,7 @@ async fn the_fence_must_refuse_all_and_by_its_own_policies() {
         (fence, accepted, fence, not_installed),
         (fence, fence, accepted, not_installed),
         (rbac, fence, fence, Some((Reason::SandboxDenied, "has not the rights"))),
+        (fence, fence, rbac, None),
         (fence, broken, fence, Some((Reason::ApiUnavailable, "etcd is away"))),
     ] {
         let (cluster, log) = cluster(move |asked| {
