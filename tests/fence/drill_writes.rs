@@ -259,7 +259,12 @@ async fn only_servers_that_are_listed_answer() {
         json!({}),
     );
     make(&scene.runner, &[alive.clone(), anybody.clone(), restore.clone()]).await;
-    let answered = |object: &Value| with(object, json!({"status": {"phase": "Processed", "serverVersion": "v0.0.0-forged"}}));
+    let answered = |object: &Value| {
+        with(
+            object,
+            json!({"status": {"phase": "Processed", "serverVersion": "v0.0.0-forged"}}),
+        )
+    };
     let begun = with(&restore, json!({"status": {"phase": "InProgress"}}));
     let aimed = with(
         &restore,

@@ -17,6 +17,7 @@ mod everybody;
 mod modifiers;
 mod names;
 mod neutralised;
+mod neutralised_pods;
 mod pods;
 mod provider_side;
 mod refused;

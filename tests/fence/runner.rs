@@ -20,6 +20,7 @@ async fn namespaces_and_role_bindings() {
     let refused = |piece| Expect::Refused("namespaces", piece);
     let unbound = |piece| Expect::Refused("rolebindings", piece);
     let label = |key: &str, value: Value| json!({"metadata": {"labels": {key: value}}});
+    let annotation = |key: &str, value: Value| json!({"metadata": {"annotations": {key: value}}});
     let cases = [
         case("a sandbox", Verb::Create, fresh.clone(), Expect::Accepted),
         case(
@@ -54,6 +55,96 @@ async fn namespaces_and_role_bindings() {
                 json!({"metadata": {"annotations": {"kymaros.io/expires-at": null}}}),
             ),
             refused("when it expires"),
+        ),
+        // Others act on labels: admission plugins, meshes, production's own NetworkPolicies and gateways.
+        case(
+            "a sandbox with a pinned version of Pod Security",
+            Verb::Create,
+            with(
+                &fresh,
+                label("pod-security.kubernetes.io/enforce-version", json!("v1.20")),
+            ),
+            refused("no others, for others act on them: pod-security.kubernetes.io/enforce-version"),
+        ),
+        case(
+            "a sandbox with admin access to devices",
+            Verb::Create,
+            with(&fresh, label("resource.kubernetes.io/admin-access", json!("true"))),
+            refused("resource.kubernetes.io/admin-access"),
+        ),
+        case(
+            "a sandbox in a mesh",
+            Verb::Create,
+            with(&fresh, label("istio-injection", json!("enabled"))),
+            refused("istio-injection"),
+        ),
+        case(
+            "a sandbox that production admits",
+            Verb::Create,
+            with(&fresh, label("name", json!("monitoring"))),
+            refused("no others, for others act on them: name"),
+        ),
+        case(
+            "a sandbox that is backed up",
+            Verb::Create,
+            with(&fresh, label("velero.io/exclude-from-backup", json!("false"))),
+            refused("velero.io/exclude-from-backup of a sandbox must be true"),
+        ),
+        case(
+            "a sandbox with a cloud identity",
+            Verb::Create,
+            with(&fresh, annotation("iam.amazonaws.com/permitted", json!(".*"))),
+            refused("only give a sandbox annotations kymaros.io/*, not iam.amazonaws.com/permitted"),
+        ),
+        case(
+            "a sandbox that somebody owns",
+            Verb::Create,
+            with(
+                &fresh,
+                json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u"}]}}),
+            ),
+            refused("a sandbox has no owner"),
+        ),
+        case(
+            "a sandbox without proof of isolation",
+            Verb::Create,
+            with(&fresh, annotation("kymaros.io/isolation-proof", json!("report"))),
+            refused(
+                "does not allow sandbox.isolationProof: report; to allow it, set unprovenIsolation of ConfigMap kymaros-installation",
+            ),
+        ),
+        case(
+            "a sandbox for custom resources",
+            Verb::Create,
+            with(
+                &fresh,
+                annotation(
+                    "kymaros.io/kinds",
+                    json!("ConfigMap,Deployment.apps,Widget.fence.example.com"),
+                ),
+            ),
+            refused("does not allow these custom resources in a sandbox: Widget.fence.example.com"),
+        ),
+        case(
+            "a foreign annotation on a sandbox that is there",
+            Verb::Patch,
+            with(&own, annotation("iam.amazonaws.com/permitted", json!(".*"))),
+            refused("only change annotations kymaros.io/*"),
+        ),
+        case(
+            "more kinds for a sandbox that is there",
+            Verb::Patch,
+            with(
+                &own,
+                annotation("kymaros.io/kinds", json!("Secret,Role.rbac.authorization.k8s.io")),
+            ),
+            refused("may not be changed"),
+        ),
+        case(
+            "another proof for a sandbox that is there",
+            Verb::Patch,
+            with(&own, annotation("kymaros.io/isolation-proof", json!("report"))),
+            refused("may not be changed"),
         ),
         case(
             "an ordinary name",

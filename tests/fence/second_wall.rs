@@ -15,7 +15,7 @@ use crate::support::{RUNNER, apply_object, apply_text, client, kubectl_in_cluste
 /// Somebody to whom the copies apply, and who may do everything else.
 const TWIN: &str = "system:serviceaccount:kymaros-system:kymaros-tests";
 
-const POLICIES: [&str; 15] = [
+const POLICIES: [&str; 16] = [
     "namespaces",
     "rolebindings",
     "restores",
@@ -31,6 +31,7 @@ const POLICIES: [&str; 15] = [
     "sandbox-objects",
     "sandbox-pods",
     "sandbox-metadata",
+    "sandbox-raw-sockets",
 ];
 
 /// The copies; they look at namespaces with the label `kymaros-tests`.
@@ -157,6 +158,13 @@ fn without_rbac(scene: &Scene) -> Vec<crate::support::cases::Case> {
     let admin = json!({"roleRef": {"name": "cluster-admin"}, "metadata": {"name": "admin"}});
     let refused = Expect::Refused;
     vec![
+        // As installed; the scene's policies let such sandboxes be made.
+        case(
+            "a sandbox of the level privileged",
+            Verb::Create,
+            crate::support::cases::sandbox(&format!("new-kymaros-{}", scene.run)),
+            refused("twin-namespaces", "does not allow sandbox.podSecurity: privileged"),
+        ),
         case(
             "changing a Restore",
             Verb::Patch,
@@ -240,9 +248,13 @@ fn without_neutralisers(bare: &str) -> Vec<crate::support::cases::Case> {
             body,
         )
     };
+    let container = |more: Value| {
+        let without = json!({"name": "c", "image": "i", "securityContext": {"capabilities": {"drop": ["NET_RAW"]}}});
+        with(&without, more)
+    };
     let spec = |more: Value| {
         with(
-            &json!({"priorityClassName": "kymaros-drill", "containers": [{"name": "c", "image": "i"}]}),
+            &json!({"priorityClassName": "kymaros-drill", "containers": [container(json!({}))]}),
             more,
         )
     };
@@ -358,8 +370,99 @@ fn without_neutralisers(bare: &str) -> Vec<crate::support::cases::Case> {
         case(
             "a port of the node",
             Verb::Create,
-            pod(json!({"containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80, "hostPort": 80}]}]})),
+            pod(json!({"containers": [container(json!({"ports": [{"containerPort": 80, "hostPort": 80}]}))]})),
             pods("host ports"),
+        ),
+        case(
+            "packets of one's own making",
+            Verb::Create,
+            pod(json!({"containers": [{"name": "c", "image": "i"}]})),
+            Expect::Refused(
+                "twin-sandbox-raw-sockets",
+                "must drop the capability NET_RAW; containers: c",
+            ),
+        ),
+        case(
+            "packets of an init container's own making",
+            Verb::Create,
+            pod(
+                json!({"initContainers": [{"name": "first", "image": "i", "securityContext": {"capabilities": {"drop": ["CHOWN"]}}}]}),
+            ),
+            Expect::Refused("twin-sandbox-raw-sockets", "containers: first"),
+        ),
+        case(
+            "no capability at all",
+            Verb::Create,
+            pod(
+                json!({"containers": [{"name": "c", "image": "i", "securityContext": {"capabilities": {"drop": ["ALL"]}}}]}),
+            ),
+            Expect::Accepted,
+        ),
+        case(
+            "a host in a probe",
+            Verb::Create,
+            pod(
+                json!({"containers": [container(json!({"readinessProbe": {"tcpSocket": {"host": "10.0.0.1", "port": 80}}}))]}),
+            ),
+            pods("may not name a host, because the node would call it; containers: c"),
+        ),
+        case(
+            "a host in a hook of a sidecar",
+            Verb::Create,
+            pod(json!({"initContainers": [with(
+                &container(json!({"name": "side", "restartPolicy": "Always"})),
+                json!({"lifecycle": {"preStop": {"httpGet": {"host": "10.0.0.1", "port": 80, "path": "/deregister"}}}}),
+            )]})),
+            pods("containers: side"),
+        ),
+        case(
+            "a probe without a host",
+            Verb::Create,
+            pod(json!({"containers": [container(json!({"livenessProbe": {"httpGet": {"port": 80, "path": "/"}}}))]})),
+            Expect::Accepted,
+        ),
+        case(
+            "the capabilities of a node",
+            Verb::Create,
+            pod(
+                json!({"containers": [with(&container(json!({})), json!({"securityContext": {"capabilities": {"add": ["SYS_ADMIN", "CHOWN"]}}}))]}),
+            ),
+            pods("may not add these capabilities: SYS_ADMIN;"),
+        ),
+        case(
+            "capabilities of the level baseline",
+            Verb::Create,
+            pod(
+                json!({"containers": [with(&container(json!({})), json!({"securityContext": {"capabilities": {"add": ["CHOWN", "NET_BIND_SERVICE"]}}}))]}),
+            ),
+            Expect::Accepted,
+        ),
+        case(
+            "no seccomp",
+            Verb::Create,
+            pod(json!({"securityContext": {"seccompProfile": {"type": "Unconfined"}}})),
+            pods("may not have an Unconfined seccomp or AppArmor profile"),
+        ),
+        case(
+            "no AppArmor, as it used to be written",
+            Verb::Create,
+            with(
+                &pod(json!({})),
+                json!({"metadata": {"annotations": {"container.apparmor.security.beta.kubernetes.io/c": "unconfined"}}}),
+            ),
+            pods("may not have an Unconfined seccomp or AppArmor profile"),
+        ),
+        case(
+            "another SELinux type",
+            Verb::Create,
+            pod(json!({"securityContext": {"seLinuxOptions": {"type": "spc_t"}}})),
+            pods("may not have seLinuxOptions of its own"),
+        ),
+        case(
+            "a sysctl of the kernel's",
+            Verb::Create,
+            pod(json!({"securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}})),
+            pods("may not set these sysctls: kernel.msgmax"),
         ),
         case(
             "a second network",

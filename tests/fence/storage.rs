@@ -89,6 +89,12 @@ async fn volumes_and_snapshot_contents() {
             Expect::Accepted,
         ),
         case(
+            "a volume of a sandbox that a pod with root's rights wipes",
+            Verb::Patch,
+            with(&named(&released), policy("Recycle")),
+            refused("only set the reclaim policies Delete and Retain"),
+        ),
+        case(
             "reclaim policy of production's volume",
             Verb::Patch,
             with(&named(&production), policy("Delete")),

@@ -255,3 +255,37 @@ fn what_the_fence_holds_is_left_out_of_restores() {
         assert!(matches!(rule, rules::Rule::Held(_)), "{kind}.{group}: {rule:?}");
     }
 }
+
+/// A policy nobody has seen refuse is not a control.
+#[test]
+fn every_policy_is_seen_to_act() {
+    let mut tests = String::new();
+    for entry in std::fs::read_dir(root().join("tests/fence")).expect("the tests") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            tests.push_str(&std::fs::read_to_string(path).expect("a test"));
+        }
+    }
+    let tests: String = tests.split_whitespace().collect();
+    let base = build(&root().join("kustomize/base"));
+    for policy in of_kind(&base, "ValidatingAdmissionPolicy") {
+        let name = text(policy, "/metadata/name")
+            .strip_prefix(names::FENCE_PREFIX)
+            .expect("a name");
+        // A connection is asked for by its URL, so what the policy for exec says is looked for instead.
+        let by_words = if name == "exec" {
+            "\"interactiveterminal\""
+        } else {
+            "\"twin-none\""
+        };
+        let refusal = [
+            format!("Refused(\"{name}\""),
+            format!("\"twin-{name}\""),
+            by_words.to_owned(),
+        ];
+        assert!(
+            refusal.iter().any(|words| tests.contains(words)),
+            "no test in tests/fence expects a refusal of {name}"
+        );
+    }
+}

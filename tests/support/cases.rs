@@ -16,6 +16,8 @@ pub(crate) enum Verb {
     Patch,
     /// Dry run of a merge patch of the status subresource.
     PatchStatus,
+    /// Dry run of a strategic merge patch of a pod's ephemeral containers.
+    PatchEphemeral,
     /// Dry run of a replacement of the object as read, merged with the object given.
     Replace,
     /// Dry run of a delete.
@@ -103,6 +105,10 @@ pub(crate) async fn send(client: &Client, verb: Verb, object: &Value) -> Outcome
             api.create(&post, &body).await
         }
         Verb::Patch | Verb::Change => api.patch(name, &merge, &Patch::Merge(object)).await,
+        Verb::PatchEphemeral => {
+            api.patch_subresource("ephemeralcontainers", name, &merge, &Patch::Strategic(object))
+                .await
+        }
         Verb::PatchStatus | Verb::ChangeStatus => api.patch_status(name, &merge, &Patch::Merge(object)).await,
         Verb::Replace => match api.get(name).await {
             Ok(current) => {
@@ -132,7 +138,9 @@ pub(crate) async fn send(client: &Client, verb: Verb, object: &Value) -> Outcome
         Ok(object) => Outcome::Accepted(serde_json::to_value(&object).expect("an object")),
         Err(Error::Api(status)) if status.code == 403 => Outcome::Refused(status.message.clone()),
         // A policy whose parameter is not there refuses as if the object were invalid.
-        Err(Error::Api(status)) if status.message.contains("no params found for policy binding") => Outcome::Refused(status.message.clone()),
+        Err(Error::Api(status)) if status.message.contains("no params found for policy binding") => {
+            Outcome::Refused(status.message.clone())
+        }
         Err(error) => Outcome::Other(error.to_string()),
     }
 }
