@@ -83,6 +83,15 @@ async fn what_a_drill_may_write() {
             content(&scene.sandbox),
             Expect::Accepted,
         ),
+        case(
+            "one that takes a snapshot of production's volume",
+            Verb::Create,
+            with(
+                &content(&scene.sandbox),
+                json!({"spec": {"source": {"snapshotHandle": null, "volumeHandle": "production"}}}),
+            ),
+            cluster,
+        ),
         case("one of another run", Verb::Create, content(&scene.foreign), cluster),
         case("one of production", Verb::Create, content(&scene.production), cluster),
         case(

@@ -48,9 +48,17 @@ async fn existing_snapshots_are_retained() {
         failed.extend(failures(client, &cases).await);
     }
     make(&scene.admin, std::slice::from_ref(&kept)).await;
+    let led_away = with(
+        &kept,
+        json!({"spec": {"deletionPolicy": "Delete", "volumeSnapshotRef": {"namespace": scene.production}}}),
+    );
     let change = with(&kept, json!({"spec": {"deletionPolicy": "Delete"}}));
     for client in [&scene.admin, &scene.provider] {
-        failed.extend(failures(client, &[case("changed afterwards", Verb::Patch, change.clone(), lost)]).await);
+        let cases = [
+            case("changed afterwards", Verb::Patch, change.clone(), lost),
+            case("changed and led away", Verb::Patch, led_away.clone(), lost),
+        ];
+        failed.extend(failures(client, &cases).await);
     }
     failed.extend(
         failures(
