@@ -20,6 +20,7 @@ mod neutralised;
 mod neutralised_pods;
 mod pods;
 mod provider_side;
+mod rbac_objects;
 mod refused;
 mod rights;
 mod runner;
