@@ -355,6 +355,8 @@ pub struct KindFacts {
     pub not_tested: Vec<NotTested>,
     /// Names held back on purpose, and the rule that held them.
     pub held: Vec<HeldFact>,
+    /// What admission changed in those that are in the sandbox.
+    pub changed: Vec<ChangedFact>,
     /// Names found in the sandbox by the end of the restore; `None` if the kind could not be listed.
     pub present: Option<Vec<String>>,
     /// Names that were there once and are gone by the end of the run.
@@ -382,6 +384,15 @@ pub struct HeldFact {
     /// Its name.
     pub name: String,
     /// The rule, e.g. `custom resource`.
+    pub rule: String,
+}
+
+/// A change that admission made in restored objects.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct ChangedFact {
+    /// How many of what the rule names.
+    pub count: u32,
+    /// The rule, e.g. `subjects outside the sandbox removed`.
     pub rule: String,
 }
 

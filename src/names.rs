@@ -73,6 +73,8 @@ pub mod label {
     pub const PROBE: &str = "kymaros.io/probe";
     /// On a `ClusterRole`, with the value `true`: its rules become part of what the runner may do in a sandbox.
     pub const AGGREGATE_TO_SANDBOX: &str = "kymaros.io/aggregate-to-sandbox";
+    /// On everything that Velero restored: the Restore.
+    pub const VELERO_RESTORE: &str = "velero.io/restore-name";
     /// Velero leaves objects with this label out of its backups.
     pub const VELERO_EXCLUDE: &str = "velero.io/exclude-from-backup";
     /// Pod Security level that is enforced in a namespace.
@@ -111,6 +113,8 @@ pub mod annotation {
     pub const DEAD_RUNS: &str = "kymaros.io/dead-runs";
     /// On a Lease and a sandbox: the provider's namespace.
     pub const PROVIDER_NAMESPACE: &str = "kymaros.io/provider-namespace";
+    /// On a restored `RoleBinding`: how many subjects admission took off it.
+    pub const REMOVED_SUBJECTS: &str = "kymaros.io/removed-subjects";
     /// On a Restore: longest time for all its volumes.
     pub const POD_VOLUME_TIMEOUT: &str = "velero.io/pod-volume-timeout";
 }

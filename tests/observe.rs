@@ -404,7 +404,7 @@ async fn objects_are_found_by_name_and_missed_when_they_go() {
     let discovery = cluster.discover().await.expect("the kinds are served");
     let sandboxes = std::slice::from_ref(&sandbox.facts);
     let start = Instant::now();
-    inventory(&cluster, &discovery, sandboxes, &mut kinds, None, false)
+    inventory(&cluster, &discovery, sandboxes, &mut kinds, None, false, true)
         .await
         .expect("the sandbox is looked through");
     println!("looked through in {:?}", start.elapsed());

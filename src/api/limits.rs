@@ -17,6 +17,8 @@ pub const TESTED: usize = 1000;
 pub const MISSING: usize = 1000;
 /// Most entries of `held`.
 pub const HELD: usize = 200;
+/// Most entries of `changed`.
+pub const CHANGED: usize = 200;
 /// Most entries of `volumes`.
 pub const VOLUMES: usize = 500;
 /// Most entries of `completeness.others`.

@@ -53,6 +53,7 @@ fn frozen(field: &str) -> Rule {
     validation = frozen("timeline"),
     validation = frozen("missing"),
     validation = frozen("held"),
+    validation = frozen("changed"),
     validation = frozen("volumes"),
     validation = frozen("hardcodedNames"),
     validation = frozen("outsideNames"),
@@ -140,6 +141,11 @@ pub struct RestoreReportStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = limits::HELD))]
     pub held: Vec<HeldKind>,
+    /// What was changed in restored objects on their way into the sandbox and the application may notice. It is not counted
+    /// against the backup. What only makes an object inert, such as the type of a Service, is not listed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = limits::CHANGED))]
+    pub changed: Vec<ChangedKind>,
     /// The claims of the backup and what became of their data.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = limits::VOLUMES))]
@@ -438,6 +444,20 @@ pub struct HeldKind {
     /// How many.
     pub count: u32,
     /// The rule that holds them, and how to let them in if that is possible.
+    #[schemars(length(max = limits::REASON))]
+    pub rule: String,
+}
+
+/// One change that was made in restored objects of one kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangedKind {
+    /// The kind, such as RoleBinding.
+    #[schemars(length(max = 317))]
+    pub kind: String,
+    /// How many of what the rule names, such as subjects.
+    pub count: u32,
+    /// What was changed.
     #[schemars(length(max = limits::REASON))]
     pub rule: String,
 }

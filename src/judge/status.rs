@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 
 use crate::api::{
-    self, BackupInfo, CheckResult, CompletenessCounts, HardcodedName, HeldKind, KindCount, LevelResult, LevelStatus,
-    MissingObject, Regression, RestoreReportStatus, Rpo, Rto, RunnerInfo, ScoreCap, TimelineEntry, UnusableBackup,
-    ValidationLevels, VolumeResult, conditions,
+    self, BackupInfo, ChangedKind, CheckResult, CompletenessCounts, HardcodedName, HeldKind, KindCount, LevelResult,
+    LevelStatus, MissingObject, Regression, RestoreReportStatus, Rpo, Rto, RunnerInfo, ScoreCap, TimelineEntry,
+    UnusableBackup, ValidationLevels, VolumeResult, conditions,
 };
 use crate::facts::{Brief, Facts, Isolation, Status};
 use crate::judge::completeness::{Completeness, VolumeState, counts};
@@ -58,6 +58,7 @@ pub fn status(
         timeline: timeline(facts),
         missing: missing(&verdict.completeness),
         held: held(facts),
+        changed: changed(facts),
         volumes: volumes(brief, &verdict.completeness),
         hardcoded_names: hardcoded_names(facts),
         outside_names: outside::names(facts)
@@ -366,6 +367,22 @@ fn held(facts: &Facts) -> Vec<HeldKind> {
         .into_iter()
         .map(|((kind, rule), count)| HeldKind { kind, count, rule });
     list.take(api::limits::HELD).collect()
+}
+
+fn changed(facts: &Facts) -> Vec<ChangedKind> {
+    let mut counts: BTreeMap<(&str, &str), u32> = BTreeMap::new();
+    for kind in facts.objects.iter().flat_map(|o| &o.kinds) {
+        for change in &kind.changed {
+            let count = counts.entry((&kind.kind, &change.rule)).or_default();
+            *count = count.saturating_add(change.count);
+        }
+    }
+    let list = counts.into_iter().map(|((kind, rule), count)| ChangedKind {
+        kind: kind.to_owned(),
+        count,
+        rule: cut(rule, api::limits::REASON),
+    });
+    list.take(api::limits::CHANGED).collect()
 }
 
 fn volumes(brief: &Brief, completeness: &Completeness) -> Vec<VolumeResult> {

@@ -363,6 +363,33 @@ fn held_custom_resources_count_as_not_there_and_are_named() {
     );
 }
 
+#[test]
+fn what_admission_changed_is_told_and_costs_nothing() {
+    let changed = |source: &str, count| KindFacts {
+        source: source.into(),
+        changed: vec![ChangedFact {
+            count,
+            rule: "subjects outside the sandbox removed".into(),
+        }],
+        ..kind("rbac.authorization.k8s.io", "RoleBinding", "rolebindings", &["web"])
+    };
+    let mut facts = good();
+    let before = judge(&brief(), &facts);
+    objects(&mut facts).extend([changed("shop", 3), changed("blog", 2)]);
+    let verdict = judge(&brief(), &facts);
+    let status = status::status(&brief(), &facts, &verdict, crate::api::RunnerInfo::default(), time(700));
+    assert_eq!((verdict.score, &verdict.message), (100, &before.message));
+    let changed = |kind: &str, count, rule: &str| crate::api::ChangedKind {
+        kind: kind.into(),
+        count,
+        rule: rule.into(),
+    };
+    assert_eq!(
+        status.changed,
+        [changed("RoleBinding", 5, "subjects outside the sandbox removed")]
+    );
+}
+
 /// Who reads of a passed drill has to know that something outside was within reach.
 #[test]
 fn ways_out_are_told_with_the_proof_and_in_the_message() {

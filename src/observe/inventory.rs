@@ -12,17 +12,20 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::presence::{self, Secrets};
 use crate::build::sandbox::COUNTED_SECRETS;
 use crate::cluster::{Cluster, Discovery, Error, Query};
-use crate::facts::{KindFacts, SandboxFacts};
-use crate::names;
+use crate::facts::{ChangedFact, KindFacts, SandboxFacts};
+use crate::names::{self, annotation, label};
 use crate::velero::{Kind, Outcomes};
 
 /// Requests under way at once: enough to hide their round trips, few enough to leave the API server alone.
 const AT_ONCE: usize = 6;
 
+/// What `changed` says of RoleBindings; they are listed anyway, and admission wrote the number on them.
+const SUBJECTS_REMOVED: &str = "subjects outside the sandbox removed";
+
 /// What was found of one kind in one sandbox.
 enum Look {
-    /// These of the names that were looked for.
-    Found(Vec<String>),
+    /// These of the names that were looked for, and how many subjects were taken off them.
+    Found(Vec<String>, u32),
     /// Nothing could be found out, and why.
     Unlisted(String),
 }
@@ -38,7 +41,8 @@ struct Looker<'l> {
 /// Looks for every expected object. Call it when the restore has ended.
 ///
 /// `outcomes` is the provider's own list of what it did, if it could be read; `partial` says that only a part of the backup
-/// was to be restored. Returns the number of objects that the provider made in the sandboxes, if it said so.
+/// was to be restored; `counted`, that admission changed what was restored and wrote down how much, where otherwise the
+/// backup's own words would stand. Returns the number of objects that the provider made in the sandboxes, if it said so.
 pub async fn inventory(
     cluster: &Cluster,
     discovery: &Discovery,
@@ -46,6 +50,7 @@ pub async fn inventory(
     kinds: &mut [KindFacts],
     outcomes: Option<&Outcomes>,
     partial: bool,
+    counted: bool,
 ) -> Result<Option<usize>, Error> {
     if let Some(outcomes) = outcomes {
         presence::take_outcomes(kinds, sandboxes, outcomes, partial);
@@ -60,7 +65,15 @@ pub async fn inventory(
     let looks = looker.all(kinds, wanted).await?;
     for (kind, look) in kinds.iter_mut().zip(looks) {
         match look {
-            Some(Look::Found(names)) => kind.present = Some(names),
+            Some(Look::Found(names, removed)) => {
+                kind.present = Some(names);
+                if counted && removed > 0 {
+                    kind.changed.push(ChangedFact {
+                        count: removed,
+                        rule: SUBJECTS_REMOVED.to_owned(),
+                    });
+                }
+            }
             Some(Look::Unlisted(why)) => kind.unlisted = Some(why),
             None => {}
         }
@@ -86,12 +99,28 @@ pub async fn recheck(
     let looks = looker.all(kinds, wanted).await?;
     for (kind, look) in kinds.iter_mut().zip(looks) {
         // A kind that could be listed before and cannot be now says nothing of its objects.
-        if let (Some(present), Some(Look::Found(still))) = (&kind.present, look) {
+        if let (Some(present), Some(Look::Found(still, _))) = (&kind.present, look) {
             let still: std::collections::BTreeSet<String> = still.into_iter().collect();
             kind.vanished = presence::vanished(present, |name| still.contains(name));
         }
     }
     Ok(())
+}
+
+/// How many subjects admission took off a restored `RoleBinding`.
+fn removed_subjects(metadata: &ObjectMeta) -> u32 {
+    let restored = metadata
+        .labels
+        .as_ref()
+        .is_some_and(|labels| labels.contains_key(label::VELERO_RESTORE));
+    let written = metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(annotation::REMOVED_SUBJECTS));
+    written
+        .filter(|_| restored)
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
 }
 
 impl Looker<'_> {
@@ -121,13 +150,24 @@ impl Looker<'_> {
             return Ok(None);
         };
         let objects = self.cluster.dynamic(served, &sandbox.name);
-        let names = objects
-            .list_metadata_with(&Query::all(), |object| object.metadata.name.unwrap_or_default())
+        let bindings = kind.group == "rbac.authorization.k8s.io" && kind.kind == "RoleBinding";
+        let listed = objects
+            .list_metadata_with(&Query::all(), |object| {
+                let removed = if bindings {
+                    removed_subjects(&object.metadata)
+                } else {
+                    0
+                };
+                (object.metadata.name.unwrap_or_default(), removed)
+            })
             .await;
-        let look = match names {
-            Ok(names) => {
-                let names: std::collections::BTreeSet<String> = names.into_iter().collect();
-                Look::Found(presence::found(wanted, |name| names.contains(name)))
+        let look = match listed {
+            Ok(listed) => {
+                let removed = listed
+                    .iter()
+                    .fold(0_u32, |sum, (_, removed)| sum.saturating_add(*removed));
+                let names: std::collections::BTreeSet<String> = listed.into_iter().map(|(name, _)| name).collect();
+                Look::Found(presence::found(wanted, |name| names.contains(name)), removed)
             }
             Err(error) if error.is_forbidden() => Look::Unlisted(presence::may_not_list(&served.resource_name())),
             Err(error) if error.is_not_found() => Look::Unlisted(format!(
@@ -147,7 +187,7 @@ impl Looker<'_> {
             None
         };
         if let Secrets::Known(names) = presence::secrets(wanted, claimed.as_ref(), counted) {
-            return Ok(Look::Found(names));
+            return Ok(Look::Found(names, 0));
         }
         let answers: Vec<Result<bool, Error>> = stream::iter(wanted)
             .map(|name| self.has_secret(sandbox, name))
@@ -164,7 +204,7 @@ impl Looker<'_> {
                 Err(error) => return Ok(Look::Unlisted(format!("could not be asked for: {error}"))),
             }
         }
-        Ok(Look::Found(there))
+        Ok(Look::Found(there, 0))
     }
 
     /// How many Secrets the sandbox's quota counts.

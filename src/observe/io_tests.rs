@@ -96,9 +96,17 @@ async fn each_kind_is_listed_once_and_what_may_not_be_listed_is_said() {
         kind("", "ServiceAccount", &[]),
     ];
     let outcomes = outcomes(r#"{"v1/ConfigMap": ["SB/a(created)", "SB/b(created)"]}"#);
-    let created = inventory(&cluster, &discovery(), &sandboxes(), &mut kinds, Some(&outcomes), false)
-        .await
-        .unwrap();
+    let created = inventory(
+        &cluster,
+        &discovery(),
+        &sandboxes(),
+        &mut kinds,
+        Some(&outcomes),
+        false,
+        true,
+    )
+    .await
+    .unwrap();
     assert_eq!(created, Some(2));
     assert_eq!(kinds[0].present.as_deref().unwrap(), ["a", "b"]);
     assert_eq!(kinds[1].present.as_deref().unwrap(), [""; 0]);
@@ -110,11 +118,63 @@ async fn each_kind_is_listed_once_and_what_may_not_be_listed_is_said() {
     assert_eq!(requests(&log), 3, "{log:?}");
 }
 
+fn binding(name: &str, restored: bool, removed: Option<&str>) -> Value {
+    let mut metadata = json!({"name": name, "namespace": SANDBOX});
+    if restored {
+        metadata["labels"] = json!({"velero.io/restore-name": "kymaros-abc123"});
+    }
+    if let Some(removed) = removed {
+        metadata["annotations"] = json!({"kymaros.io/removed-subjects": removed});
+    }
+    json!({ "metadata": metadata })
+}
+
+#[tokio::test(start_paused = true)]
+async fn subjects_that_admission_removed_are_counted_where_it_wrote_them_down() {
+    let items = [
+        binding("two", true, Some("2")),
+        binding("three", true, Some("3")),
+        binding("none", true, None),
+        binding("no-number", true, Some("many")),
+        binding("somebodys", false, Some("40")),
+    ];
+    let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+        "metadata": {"resourceVersion": "1"}, "items": items});
+    let mut discovery = discovery();
+    discovery.kinds.push(Served {
+        resource: kube::core::ApiResource {
+            group: "rbac.authorization.k8s.io".to_owned(),
+            version: "v1".to_owned(),
+            api_version: "rbac.authorization.k8s.io/v1".to_owned(),
+            kind: "RoleBinding".to_owned(),
+            plural: "rolebindings".to_owned(),
+        },
+        namespaced: true,
+        verbs: vec!["list".to_owned()],
+    });
+    for (counted, expected) in [(true, Some(5)), (false, None)] {
+        let list = list.clone();
+        // A ConfigMap that says the same is the backup's own.
+        let (cluster, log) = cluster(move |_| Reply::json(&list));
+        let mut kinds = [
+            kind("rbac.authorization.k8s.io", "RoleBinding", &["two", "three", "lost"]),
+            kind("", "ConfigMap", &["two"]),
+        ];
+        inventory(&cluster, &discovery, &sandboxes(), &mut kinds, None, false, counted)
+            .await
+            .unwrap();
+        assert_eq!(kinds[0].present.as_deref().unwrap(), ["two", "three"]);
+        assert_eq!(kinds[0].changed.first().map(|change| change.count), expected);
+        assert!(kinds[1].changed.is_empty());
+        assert_eq!(requests(&log), 2, "the list of names is enough: {log:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_api_server_that_is_away_is_no_missing_object() {
     let (cluster, _) = cluster(|_| Reply::Refuse);
     let mut kinds = [kind("", "ConfigMap", &["a"])];
-    let error = inventory(&cluster, &discovery(), &sandboxes(), &mut kinds, None, false)
+    let error = inventory(&cluster, &discovery(), &sandboxes(), &mut kinds, None, false, true)
         .await
         .unwrap_err();
     assert!(error.is_transient(), "{error}");
@@ -149,9 +209,17 @@ async fn a_few_secrets_are_asked_for_and_none_is_read() {
     let (cluster, log) = cluster(secrets(vec!["db".to_owned()], 9));
     let mut kinds = [kind("", "Secret", &["db", "tls"])];
     let outcomes = outcomes(r#"{"v1/Secret": ["SB/db(created)", "SB/tls(created)"]}"#);
-    inventory(&cluster, &discovery(), &sandboxes(), &mut kinds, Some(&outcomes), false)
-        .await
-        .unwrap();
+    inventory(
+        &cluster,
+        &discovery(),
+        &sandboxes(),
+        &mut kinds,
+        Some(&outcomes),
+        false,
+        true,
+    )
+    .await
+    .unwrap();
     assert_eq!(kinds[0].present.as_deref().unwrap(), ["db"]);
     assert!(
         log.lock().unwrap().iter().all(|line| line.starts_with("POST ")),
@@ -169,9 +237,17 @@ async fn many_secrets_are_believed_when_provider_and_quota_agree() {
         let there = all.iter().skip(40 - counted).cloned().collect();
         let (cluster, log) = cluster(secrets(there, counted));
         let mut kinds = [kind("", "Secret", &expected)];
-        inventory(&cluster, &discovery(), &sandboxes(), &mut kinds, Some(&outcomes), false)
-            .await
-            .unwrap();
+        inventory(
+            &cluster,
+            &discovery(),
+            &sandboxes(),
+            &mut kinds,
+            Some(&outcomes),
+            false,
+            true,
+        )
+        .await
+        .unwrap();
         assert_eq!(kinds[0].present.as_ref().unwrap().len(), counted);
         assert_eq!(requests(&log), most);
     }
@@ -186,7 +262,7 @@ async fn what_is_gone_at_the_end_has_vanished() {
     });
     let mut kinds = [kind("", "ConfigMap", &["a", "b", "c"])];
     let discovery = discovery();
-    inventory(&cluster, &discovery, &sandboxes(), &mut kinds, None, false)
+    inventory(&cluster, &discovery, &sandboxes(), &mut kinds, None, false, true)
         .await
         .unwrap();
     recheck(&cluster, &discovery, &sandboxes(), &mut kinds, None)

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::restore;
 use super::{Restored, Run};
+use crate::build::restore::Neutraliser;
 use crate::checks;
 use crate::cluster::{DownloadError, Downloads, Velero};
 use crate::facts::{Fault, KindFacts, ObjectFacts, ProviderProblem, Reason, RestoreFacts, SandboxFacts, Stop};
@@ -120,6 +121,7 @@ impl Run<'_> {
         let Some(startup) = self.startup.as_mut() else {
             return Ok(Settled::Blind);
         };
+        let counted = self.neutraliser == Some(Neutraliser::Admission);
         let (counted, settled) = tokio::join!(
             observe::inventory(
                 self.cluster,
@@ -127,7 +129,8 @@ impl Run<'_> {
                 &self.facts.sandboxes,
                 &mut objects.kinds,
                 outcomes,
-                test.is_partial()
+                test.is_partial(),
+                counted
             ),
             startup.settled(),
         );

@@ -92,6 +92,7 @@ async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Ex
         turn: None,
         image: None,
         names: Vec::new(),
+        neutraliser: None,
     };
     tracing::info!(run = run.facts.run_id, timeout = %admitted.test.spec.timeout, "admitted");
 
@@ -162,6 +163,8 @@ struct Run<'a> {
     image: Option<String>,
     /// The name servers of the sandboxes, if names are rewritten.
     names: Vec<NameServer>,
+    /// What changes restored objects on their way in, once that is known.
+    neutraliser: Option<Neutraliser>,
 }
 
 /// What stands before the first restored byte.
@@ -269,6 +272,7 @@ impl Run<'_> {
                 Neutraliser::Modifiers
             }
         };
+        self.neutraliser = Some(neutraliser);
         fence.close_to_shared_storage(&self.facts.sandboxes).await?;
         let served = test.spec.sandbox.name_rewrite && neutraliser == Neutraliser::Admission;
         fence.allow_dns(&self.facts.sandboxes, served).await?;
