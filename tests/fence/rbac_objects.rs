@@ -31,9 +31,9 @@ fn bare(kind: &str, namespace: &str, name: &str) -> Value {
     json!({"apiVersion": RBAC, "kind": kind, "metadata": {"name": name, "namespace": namespace}})
 }
 
-/// As Velero writes it.
+/// As Velero writes it, for whatever Restore: what a drill may write at all is another policy's matter.
 fn restored(namespace: &str, kind: &str, body: Value) -> Value {
-    let label = json!({"metadata": {"labels": {"velero.io/restore-name": "kymaros-abc123"}}});
+    let label = json!({"metadata": {"labels": {"velero.io/restore-name": "nightly"}}});
     with(&with(&bare(kind, namespace, "restored"), label), body)
 }
 
@@ -141,14 +141,6 @@ async fn restored_rolebindings_grant_nothing_outside() {
             ),
             json!({REMOVED: "2", "/metadata/annotations/note": "x"}),
         ),
-        created(
-            "of any restore, also one of somebody else",
-            with(
-                &bind(&mixed),
-                json!({"metadata": {"labels": {"velero.io/restore-name": "nightly"}}}),
-            ),
-            json!({"/subjects": inside}),
-        ),
     ];
     for outsider in &outside {
         changes.push(created(
@@ -171,6 +163,12 @@ async fn restored_rolebindings_grant_nothing_outside() {
         untouched("in production", binding(&scene.production, &outside)),
     ];
     failed.extend(differences(&scene, &others).await);
+    let label = json!({"metadata": {"labels": {"velero.io/restore-name": format!("kymaros-{}", scene.run)}}});
+    match send(&scene.admin, Verb::Create, &with(&bind(&mixed), label)).await {
+        Outcome::Accepted(stored) if stored["subjects"] == json!(inside) => {}
+        Outcome::Accepted(stored) => failed.push(format!("of a drill: {}", stored["subjects"])),
+        outcome => failed.push(format!("of a drill: {outcome}")),
+    }
     failed.extend(changed_later(&scene).await);
     failed.extend(by_an_account_of_the_sandbox(&scene).await);
     scene.close().await;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use kymaros_runner::names::{self, annotation, label};
 use kymaros_runner::plan::rules;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::root;
 use crate::{build, of_kind, one, read, text};
@@ -75,6 +75,10 @@ fn the_program_and_the_manifests_use_the_same_names() {
     let probes = all("ValidatingAdmissionPolicy", "pods");
     for name in [label::PROBE, names::NAME_SERVER, "'dns'", "'probe'"] {
         assert!(probes.contains(name), "{name}");
+    }
+    let bindings = all("MutatingAdmissionPolicy", "neutralise-rolebindings");
+    for name in [label::VELERO_RESTORE, annotation::REMOVED_SUBJECTS] {
+        assert!(bindings.contains(name), "{name}");
     }
     let pointing = all("MutatingAdmissionPolicy", "neutralise-names");
     for name in [
@@ -165,6 +169,22 @@ fn what_the_net_refuses_the_neutraliser_removes() {
         !refused.is_empty() && refused.is_subset(&quoted("neutralise-metadata")),
         "{refused:?}"
     );
+}
+
+#[test]
+fn the_net_of_rolebindings_hangs_under_their_neutraliser() {
+    let spec = |file: &str| read(&root().join(format!("manifests/fence/{file}.yaml"))).remove(0)["spec"].clone();
+    let (net, above) = (spec("sandbox-rbac"), spec("neutralise-rolebindings"));
+    // What the one lets through unseen, the other would not see either.
+    assert_eq!(net["matchConditions"], above["matchConditions"]);
+    let run = |spec: &Value| {
+        let variables = spec["variables"].as_array().expect("variables").clone();
+        variables
+            .into_iter()
+            .find(|variable| variable["name"] == "run")
+            .expect("run")
+    };
+    assert_eq!(run(&net), run(&above), "both speak of the same sandboxes");
 }
 
 #[test]
