@@ -10,6 +10,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod ask;
+mod assessed;
 mod built;
 mod closed;
 mod drill_writes;
@@ -27,4 +29,5 @@ mod runner;
 mod second_wall;
 mod snapshots;
 mod storage;
+mod walk;
 mod ways_out;
