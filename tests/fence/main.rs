@@ -30,4 +30,6 @@ mod second_wall;
 mod snapshots;
 mod storage;
 mod walk;
+mod walk_granted;
+mod walk_props;
 mod ways_out;

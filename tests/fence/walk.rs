@@ -72,7 +72,19 @@ pub(crate) const GRANTED: &[(&str, &str, &[Place], &[Way])] = &[
     ("restore.kymaros.io", "restorereports", &[Own], MAKE_AND_DELETE),
     ("restore.kymaros.io", "restorereports/status", &[Own], PATCHES),
     ("restore.kymaros.io", "restoretests/status", &[Own], PATCHES),
-    ("events.k8s.io", "events", &[Own], &[Way::Create, Way::Generate, Way::MergePatch, Way::JsonPatch, Way::StrategicPatch, Way::Apply]),
+    (
+        "events.k8s.io",
+        "events",
+        &[Own],
+        &[
+            Way::Create,
+            Way::Generate,
+            Way::MergePatch,
+            Way::JsonPatch,
+            Way::StrategicPatch,
+            Way::Apply,
+        ],
+    ),
     ("coordination.k8s.io", "leases", &[Own, Provider], LEASES),
     ("velero.io", "restores", &[Provider], MAKE_AND_DELETE),
     ("velero.io", "downloadrequests", &[Provider], MAKE_AND_DELETE),
@@ -108,7 +120,14 @@ const SUBRESOURCE: &[Way] = &[
     Way::Apply,
     Way::Delete,
 ];
-const CONNECTIONS: &[&str] = &["pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "services/proxy", "nodes/proxy"];
+const CONNECTIONS: &[&str] = &[
+    "pods/exec",
+    "pods/attach",
+    "pods/portforward",
+    "pods/proxy",
+    "services/proxy",
+    "nodes/proxy",
+];
 
 /// Every combination that RBAC does not grant.
 struct Step<'a> {
@@ -126,7 +145,11 @@ async fn whatever_rbac_does_not_grant_is_refused_by_rbac() {
     for (group, version, resource, namespaced) in &served {
         let places = if *namespaced { NAMESPACED } else { &[Cluster] };
         let ways = if resource.contains('/') { SUBRESOURCE } else { WRITES };
-        let connect: &[Way] = if CONNECTIONS.contains(&resource.as_str()) { &[Way::Get] } else { &[] };
+        let connect: &[Way] = if CONNECTIONS.contains(&resource.as_str()) {
+            &[Way::Get]
+        } else {
+            &[]
+        };
         for place in places {
             for way in ways.iter().chain(connect) {
                 if !granted(group, resource, *place, *way) {
@@ -137,7 +160,11 @@ async fn whatever_rbac_does_not_grant_is_refused_by_rbac() {
                         namespace: place.namespace(&scene),
                         name: "default",
                     };
-                    steps.push(Step { target, place: *place, way: *way });
+                    steps.push(Step {
+                        target,
+                        place: *place,
+                        way: *way,
+                    });
                 }
             }
         }
@@ -153,7 +180,11 @@ async fn whatever_rbac_does_not_grant_is_refused_by_rbac() {
     scene.close().await;
     assert!(failed.is_empty(), "{} of {asked}:\n{}", failed.len(), failed.join("\n"));
     // The walk is worth nothing if it is short: RBAC alone protects what it passes by.
-    assert!(kinds.len() > 100 && asked > 3000, "{} kinds, {asked} combinations", kinds.len());
+    assert!(
+        kinds.len() > 100 && asked > 3000,
+        "{} kinds, {asked} combinations",
+        kinds.len()
+    );
 }
 
 /// What is wrong with the answer, if anything. A request for good follows only where the dry run was refused: RBAC knows no
@@ -171,7 +202,10 @@ async fn refused(scene: &Scene, step: Step<'_>) -> Option<String> {
             answer = ask(&scene.runner, step.way, &step.target, &body, dry_run).await;
         }
         if answer != Answer::NoRight {
-            return Some(format!("{:?} {:?}, dry run {dry_run}: {answer:?}", step.way, step.target));
+            return Some(format!(
+                "{:?} {:?}, dry run {dry_run}: {answer:?}",
+                step.way, step.target
+            ));
         }
     }
     None
