@@ -20,6 +20,7 @@ mod modifiers;
 mod names;
 mod neutralised;
 mod neutralised_pods;
+mod pod_changed;
 mod pod_fields;
 mod pod_table;
 mod pods;

@@ -225,33 +225,35 @@ async fn what_reaches_the_node_is_refused_at_every_level() {
 }
 
 /// Where the RestoreTest and the installation both say so, the kernel's own protections may be loosened, and nothing else. Tried
-/// on a copy of the policy, because this one would be everybody's.
+/// on copies of the policies, because a change of these would be everybody's.
 #[tokio::test]
-#[ignore = "needs a cluster (installs the base and a copy of one policy, makes and deletes namespaces)"]
+#[ignore = "needs a cluster (installs the base and copies of two policies, makes and deletes namespaces)"]
 async fn what_an_installation_may_loosen_is_only_that() {
     let scene = Scene::open().await;
     let loose = format!("fence-loose-{}", scene.run);
     let text = fs::read_to_string(root().join("manifests/fence/sandbox-pods.yaml")).expect("the policy");
     let said = "- name: privilegedSandboxes\n    expression: \"false\"";
     assert!(text.contains(said), "what the installation says stands in the policy");
-    let copy = text
+    let net = fs::read_to_string(root().join("manifests/fence/sandbox-affinity.yaml")).expect("the policy");
+    let copies = format!("{text}---\n{net}")
         .replace(said, &said.replace("false", "true"))
         .replace("kymaros-fence-", "kymaros-fence-loose-")
         .replace("kymaros.io/managed-by: kymaros\n", "kymaros-tests: loose\n");
-    apply_text(&copy);
+    apply_text(&copies);
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
         "name": loose, "labels": {"kymaros-tests": "loose", "pod-security.kubernetes.io/enforce": "privileged"},
     }});
     let account =
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": loose}});
     make(&scene.admin, &[namespace, account]).await;
-    let host = Try {
+    let trial = |change: Value| Try {
         about: String::new(),
         policy: "",
         loosened: false,
         ephemeral: false,
-        body: with(&pod("try"), json!({"spec": {"hostNetwork": true}})),
+        body: with(&pod("try"), change),
     };
+    let host = trial(json!({"spec": {"hostNetwork": true}}));
     let wanted = Answer::Policy("loose-sandbox-pods".to_owned());
     for _ in 0..100 {
         if answer(&scene, &loose, &host).await == wanted {
@@ -260,7 +262,7 @@ async fn what_an_installation_may_loosen_is_only_that() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     with_a_pod(&scene, &loose).await;
-    let failed = ask_all(&scene, &loose, |attempt, answer| {
+    let mut failed = ask_all(&scene, &loose, |attempt, answer| {
         // The other policies have no copy here.
         attempt.policy != "sandbox-pods"
             || *answer
@@ -271,6 +273,23 @@ async fn what_an_installation_may_loosen_is_only_that() {
                 }
     })
     .await;
+    // No neutraliser takes these off here, which leaves them to the net.
+    for term in [
+        json!({"labelSelector": {}, "topologyKey": "a", "namespaces": [scene.production]}),
+        json!({"labelSelector": {}, "topologyKey": "a", "namespaces": [scene.sandbox, scene.production]}),
+        json!({"labelSelector": {}, "topologyKey": "a", "namespaceSelector": {}}),
+    ] {
+        let terms = json!({"requiredDuringSchedulingIgnoredDuringExecution": [{"labelSelector": {}, "topologyKey": "b"}, term]});
+        let answer = answer(
+            &scene,
+            &loose,
+            &trial(json!({"spec": {"affinity": {"podAntiAffinity": terms}}})),
+        )
+        .await;
+        if answer != Answer::Policy("loose-sandbox-affinity".to_owned()) {
+            failed.push(format!("{terms}: {answer:?}"));
+        }
+    }
     kubectl_in_cluster(&["delete", "namespace", &loose, "--wait=false"], None).expect("it goes");
     scene.close().await;
     assert!(failed.is_empty(), "{}:\n{}", failed.len(), failed.join("\n"));
