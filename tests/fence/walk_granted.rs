@@ -53,7 +53,9 @@ fn everywhere(scene: &Scene) -> Vec<Row> {
     let mut rows = Vec::new();
     let denied = Wanted::By("namespaces");
     let namespace = |name: &str, change: Value| object("v1", "Namespace", "", name, change);
-    let annotation = json!({"metadata": {"annotations": {"kymaros.io/expires-at": "2000-01-01T00:00:00Z", "kymaros.io/kept": "true"}}});
+    // All that a sandbox carries, because a JSON patch sets them as one.
+    let mut annotation = json!({"metadata": {"annotations": sandbox(&scene.sandbox)["metadata"]["annotations"]}});
+    annotation["metadata"]["annotations"]["kymaros.io/kept"] = json!("true");
     let label = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "privileged", "team": "a"}}});
     let labelled = sandbox(&scene.sandbox);
     for name in [
@@ -332,7 +334,7 @@ fn inside(scene: &Scene, props: &Props) -> Vec<Row> {
             json!({ "status": status }),
         )
     };
-    let pod = json!({"spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let pod = json!({"spec": {"containers": [{"name": "c", "image": "kymaros-runner:0.1.0"}]}});
     let review = |version: &str, kind: &str, spec: Value| json!({"apiVersion": version, "kind": kind, "spec": spec});
     let limits = json!({"spec": {"limits": [{"type": "Container", "defaultRequest": {"cpu": "10m"}}]}});
     vec![
