@@ -36,4 +36,5 @@ mod storage;
 mod walk;
 mod walk_granted;
 mod walk_props;
+mod walk_rows;
 mod ways_out;

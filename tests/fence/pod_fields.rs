@@ -235,10 +235,13 @@ async fn what_an_installation_may_loosen_is_only_that() {
     let said = "- name: privilegedSandboxes\n    expression: \"false\"";
     assert!(text.contains(said), "what the installation says stands in the policy");
     let net = fs::read_to_string(root().join("manifests/fence/sandbox-affinity.yaml")).expect("the policy");
-    let copies = format!("{text}---\n{net}")
-        .replace(said, &said.replace("false", "true"))
-        .replace("kymaros-fence-", "kymaros-fence-loose-")
-        .replace("kymaros.io/managed-by: kymaros\n", "kymaros-tests: loose\n");
+    let copies = [
+        text.replace("kymaros-fence-", "kymaros-fence-loose-"),
+        net.replace("kymaros-fence-", "kymaros-fence-twin-"),
+    ]
+    .join("---\n")
+    .replace(said, &said.replace("false", "true"))
+    .replace("kymaros.io/managed-by: kymaros\n", "kymaros-tests: loose\n");
     apply_text(&copies);
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
         "name": loose, "labels": {"kymaros-tests": "loose", "pod-security.kubernetes.io/enforce": "privileged"},
@@ -286,7 +289,7 @@ async fn what_an_installation_may_loosen_is_only_that() {
             &trial(json!({"spec": {"affinity": {"podAntiAffinity": terms}}})),
         )
         .await;
-        if answer != Answer::Policy("loose-sandbox-affinity".to_owned()) {
+        if answer != Answer::Policy("twin-sandbox-affinity".to_owned()) {
             failed.push(format!("{terms}: {answer:?}"));
         }
     }
