@@ -88,8 +88,8 @@ fn parse(file: &str, text: &str) -> Result<List, String> {
 /// One of the committed lists.
 pub(crate) fn list(file: &str) -> List {
     let path = root().join("tests/fence/assessed").join(file);
-    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    parse(file, &text).unwrap_or_else(|error| panic!("{error}"))
+    let text = fs::read_to_string(path).expect("a list of that name");
+    parse(file, &text).expect("a list that can be read")
 }
 
 /// All of them.

@@ -128,13 +128,13 @@ async fn what_the_list_calls_changed_is_changed() {
         "apiVersion": "v1", "kind": "Namespace",
         "metadata": {"name": scene.sandbox, "annotations": {"kymaros.io/nameserver": "10.96.0.99"}},
     });
-    let served = [case(
+    let pointed = [case(
         "the name server's address",
         Verb::Change,
         server,
         Expect::Accepted,
     )];
-    let mut failed = failures(&scene.runner, &served).await;
+    let mut failed = failures(&scene.runner, &pointed).await;
     for (field, change, pointer, wanted) in TABLE {
         let wanted = (!wanted.is_empty()).then(|| objects(wanted));
         let restored = with(&pod(&scene.sandbox), objects(change));

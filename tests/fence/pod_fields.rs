@@ -19,7 +19,7 @@ use crate::support::{apply_text, kubectl_in_cluster, root};
 struct Try {
     about: String,
     policy: &'static str,
-    /// Where the RestoreTest and the installation let a pod be loose, this is accepted.
+    /// Where the test and the installation let a pod be loose, this is accepted.
     loosened: bool,
     ephemeral: bool,
     body: Value,
@@ -224,7 +224,7 @@ async fn what_reaches_the_node_is_refused_at_every_level() {
     assert!(failed.is_empty(), "{}:\n{}", failed.len(), failed.join("\n"));
 }
 
-/// Where the RestoreTest and the installation both say so, the kernel's own protections may be loosened, and nothing else. Tried
+/// Where the test and the installation both say so, the kernel's own protections may be loosened, and nothing else. Tried
 /// on copies of the policies, because a change of these would be everybody's.
 #[tokio::test]
 #[ignore = "needs a cluster (installs the base and copies of two policies, makes and deletes namespaces)"]

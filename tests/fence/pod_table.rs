@@ -7,7 +7,7 @@ pub(crate) fn objects(text: &str) -> Value {
     if text.is_empty() {
         return Value::Object(serde_json::Map::new());
     }
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    serde_json::from_str(text).expect(text)
 }
 
 const PODS_POLICY: &str = "sandbox-pods";

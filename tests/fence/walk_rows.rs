@@ -41,7 +41,7 @@ const MAKE: &[Way] = &[Way::Create, Way::Generate];
 /// The API server patches custom resources in these ways only.
 const CUSTOM_PATCHES: &[Way] = &[Way::MergePatch, Way::JsonPatch, Way::Apply];
 
-/// Namespaces and RoleBindings: everywhere, and so everywhere fenced.
+/// Namespaces and bindings of roles: everywhere, and so everywhere fenced.
 fn everywhere(scene: &Scene) -> Vec<Row> {
     let mut rows = Vec::new();
     let denied = Wanted::By("namespaces");
