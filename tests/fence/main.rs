@@ -10,6 +10,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod ask;
+mod assessed;
 mod built;
 mod closed;
 mod drill_writes;
@@ -18,13 +20,21 @@ mod modifiers;
 mod names;
 mod neutralised;
 mod neutralised_pods;
+mod pod_changed;
+mod pod_fields;
+mod pod_table;
 mod pods;
 mod provider_side;
 mod rbac_objects;
 mod refused;
+mod restore_fields;
 mod rights;
 mod runner;
 mod second_wall;
 mod snapshots;
 mod storage;
+mod walk;
+mod walk_granted;
+mod walk_props;
+mod walk_rows;
 mod ways_out;

@@ -289,7 +289,7 @@ fn the_components_add_what_they_say() {
             .iter()
             .all(|object| !text(object, "/kind").starts_with("MutatingAdmissionPolicy"))
     );
-    assert_eq!(of_kind(&built, "ValidatingAdmissionPolicy").len(), 30);
+    assert_eq!(of_kind(&built, "ValidatingAdmissionPolicy").len(), 31);
 }
 
 /// What a variable of an admission policy says.

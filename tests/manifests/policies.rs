@@ -44,7 +44,7 @@ fn every_policy_is_bound_and_refuses_in_words() {
             );
         }
     }
-    assert_eq!(policies, 42);
+    assert_eq!(policies, 44);
     let bindings = of_kind(&base, "ValidatingAdmissionPolicyBinding").len()
         + of_kind(&base, "MutatingAdmissionPolicyBinding").len();
     assert_eq!(bindings, policies, "a binding without a policy");
