@@ -61,7 +61,7 @@ async fn what_a_drill_may_write() {
     let map = in_sandbox("v1", "ConfigMap");
     let cluster_role_binding = with(
         &restored(&scene, "rbac.authorization.k8s.io/v1", "ClusterRoleBinding", None),
-        binding.clone(),
+        binding,
     );
     let cases = [
         case("a ConfigMap", Verb::Create, map.clone(), Expect::Accepted),
@@ -166,7 +166,11 @@ async fn what_a_drill_may_write() {
         case(
             "a kind that the backup does not hold",
             Verb::Create,
-            with(&in_sandbox("rbac.authorization.k8s.io/v1", "RoleBinding"), binding),
+            // One that grants nothing outside, so that no other policy refuses it.
+            with(
+                &in_sandbox("rbac.authorization.k8s.io/v1", "RoleBinding"),
+                json!({"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}}),
+            ),
             Expect::Refused(
                 "drill-writes",
                 "the run did not announce RoleBinding.rbac.authorization.k8s.io",
