@@ -103,7 +103,11 @@ pub(crate) fn props(scene: &Scene) -> Props {
                 "DownloadRequest",
                 json!({"target": {"kind": "BackupLog", "name": "none-such"}}),
             ),
-            velero("v1", "ServerStatusRequest", json!({})),
+            // Answered, and not to be forgotten by a live provider while the walk lasts.
+            with(
+                &velero("v1", "ServerStatusRequest", json!({})),
+                json!({"status": {"phase": "Processed", "processedTimestamp": "2099-01-01T00:00:00Z"}}),
+            ),
             object("v1", "ConfigMap", "velero", &format!("walk-{run}"), json!({})),
             lease("velero", &format!("walk-{run}")),
             lease("kymaros-system", &format!("walk-{run}")),
