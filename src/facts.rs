@@ -5,7 +5,7 @@
 //! not seen. Names of namespaces are always the source's, as the backup calls them, never the
 //! sandbox's. Elapsed times count from the creation of the Restore and are monotonic, so a clock step cannot falsify them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -449,6 +449,8 @@ pub struct PodFacts {
     pub certain: bool,
     /// Pods that are refused on purpose: neither desired nor failed.
     pub held: Vec<String>,
+    /// What the refusal of each of them said.
+    pub refusals: BTreeMap<String, String>,
 }
 
 /// One workload.

@@ -23,9 +23,10 @@ pub fn judge(brief: &Brief, facts: &Facts) -> Level {
         .cloned()
         .chain(refused_workloads(brief, facts))
         .collect();
-    let refused = held
-        .iter()
-        .map(|name| format!("{name} (refused by the sandbox's rules)"));
+    let refused = held.iter().map(|name| match pods.refusals.get(name) {
+        Some(words) => format!("{name} (refused by the sandbox's rules: {words})"),
+        None => format!("{name} (refused by the sandbox's rules)"),
+    });
     let not_tested: Vec<String> = failed
         .iter()
         .cloned()

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use super::bare::BarePod;
 use super::cause::{self, Cause};
 use super::incidents::{Incidents, Trouble};
+use super::refusal;
 use super::seen::{ControllerKind, ControllerSeen, PodSeen};
 use crate::facts::{Fault, PodFailure, WorkloadFacts};
 
@@ -42,8 +43,8 @@ pub(super) struct Assessment {
     pub(super) workloads: Vec<WorkloadFacts>,
     /// What is not as it should be.
     pub(super) failures: Vec<PodFailure>,
-    /// Names of workloads whose pods the fence refuses.
-    pub(super) held: Vec<String>,
+    /// Names of workloads whose pods the fence refuses, with what it says.
+    pub(super) held: BTreeMap<String, String>,
 }
 
 impl Assessment {
@@ -87,13 +88,14 @@ pub(super) fn assess(
         if made < desired {
             match workload
                 .refusal
-                .map(|message| cause::of_refusal(message, made, desired))
+                .map(|message| (message, cause::of_refusal(message, made, desired)))
             {
-                Some(cause) if cause.fault == Fault::Fence => {
-                    assessment.held.push(workload.name.to_owned());
+                Some((message, cause)) if cause.fault == Fault::Fence => {
+                    let words = refusal::read(message).text;
+                    assessment.held.insert(workload.name.to_owned(), words);
                     desired = made;
                 }
-                Some(cause) => assessment.failures.push(of_workload(&cause)),
+                Some((_, cause)) => assessment.failures.push(of_workload(&cause)),
                 // The next pod is made when this one is ready; its cause is given already.
                 None if workload.ordered && broken > 0 => {}
                 None => assessment.failures.push(of_workload(&cause::of_missing(made, desired))),
@@ -116,8 +118,8 @@ pub(super) fn assess(
             continue;
         }
         let cause = match &pod.refused {
-            Some((_, Fault::Fence)) => {
-                assessment.held.push(pod.name.clone());
+            Some((message, Fault::Fence)) => {
+                assessment.held.insert(pod.name.clone(), message.clone());
                 continue;
             }
             Some((message, fault)) => cause::of_refused(message, *fault),

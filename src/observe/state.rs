@@ -324,12 +324,13 @@ impl StartupState {
             let one = scene.assess(&self.bare);
             all.workloads.extend(one.workloads);
             all.failures.extend(one.failures);
-            all.held.extend(one.held.into_iter().map(|name| {
-                if several {
+            all.held.extend(one.held.into_iter().map(|(name, words)| {
+                let name = if several {
                     format!("{}/{name}", scene.source())
                 } else {
                     name
-                }
+                };
+                (name, words)
             }));
         }
         all
@@ -351,7 +352,8 @@ impl StartupState {
             waited: ended.saturating_sub(self.bounds.from),
             stable: self.stable == Some(true),
             certain: matches!(self.settled, Some((Settled::Failed, _))),
-            held: stand.held,
+            held: stand.held.keys().cloned().collect(),
+            refusals: stand.held,
         }
     }
 

@@ -317,6 +317,7 @@ fn pods_that_the_fence_refuses_are_held() {
     assert_eq!(state.settle(at(6)), Next::Done(Settled::AllReady));
     let facts = state.facts(at(6));
     assert_eq!(facts.held, ["agent"]);
+    assert_eq!(facts.refusals["agent"], "no host access");
     assert_eq!(facts.workloads.len(), 1, "{facts:?}");
     assert_eq!(facts.failures, []);
 }

@@ -332,7 +332,7 @@ async fn network_policies() {
     let named = |name: &str, spec: Value| {
         json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-            "metadata": {"name": name, "namespace": scene.sandbox},
+            "metadata": {"name": name, "namespace": scene.sandbox, "labels": {"kymaros.io/managed-by": "kymaros"}},
             "spec": with(&json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}), spec),
         })
     };
@@ -456,6 +456,12 @@ async fn network_policies() {
             Verb::Create,
             to(dns("kube-system"), dns_ports.clone()),
             refused("by kymaros-dns, the cluster's DNS"),
+        ),
+        case(
+            "without the label that keeps it",
+            Verb::Create,
+            with(&policy(json!({})), json!({"metadata": {"labels": null}})),
+            refused("must be labelled kymaros.io/managed-by=kymaros"),
         ),
         case(
             "another name",
