@@ -19,7 +19,7 @@ use crate::velero::{Kind, Outcomes};
 /// Requests under way at once: enough to hide their round trips, few enough to leave the API server alone.
 const AT_ONCE: usize = 6;
 
-/// What `changed` says of RoleBindings; they are listed anyway, and admission wrote the number on them.
+/// What `changed` says of `RoleBindings`; they are listed anyway, and admission wrote the number on them.
 const SUBJECTS_REMOVED: &str = "subjects outside the sandbox removed";
 
 /// What was found of one kind in one sandbox.

@@ -1,4 +1,4 @@
-//! What becomes of restored Roles and RoleBindings in a sandbox: they give rights to nobody outside, and none that reach what the
+//! What becomes of restored Roles and `RoleBindings` in a sandbox: they give rights to nobody outside, and none that reach what the
 //! fence guards.
 
 use std::fs;
@@ -42,7 +42,7 @@ fn binding(namespace: &str, subjects: &[Value]) -> Value {
     restored(namespace, "RoleBinding", json!({"roleRef": role, "subjects": subjects}))
 }
 
-fn role(namespace: &str, rules: Value) -> Value {
+fn role(namespace: &str, rules: &Value) -> Value {
     restored(namespace, "Role", json!({ "rules": rules }))
 }
 
@@ -83,7 +83,7 @@ fn without_label(object: &Value) -> Value {
     )
 }
 
-fn annotated(object: &Value, count: Value) -> Value {
+fn annotated(object: &Value, count: &Value) -> Value {
     with(
         object,
         json!({"metadata": {"annotations": {"kymaros.io/removed-subjects": count}}}),
@@ -117,12 +117,12 @@ async fn restored_rolebindings_grant_nothing_outside() {
         created("nobody", bind(&[]), json!({"/subjects": null, REMOVED: null})),
         created(
             "a number that the backup brings",
-            annotated(&bind(&inside), json!("99")),
+            annotated(&bind(&inside), &json!("99")),
             json!({REMOVED: null, "/subjects": inside}),
         ),
         created(
             "a number that the backup brings, where some went",
-            annotated(&bind(&outside[..1]), json!("99")),
+            annotated(&bind(&outside[..1]), &json!("99")),
             json!({REMOVED: "1"}),
         ),
         created(
@@ -175,7 +175,7 @@ async fn restored_rolebindings_grant_nothing_outside() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// Whoever changes a restored RoleBinding lets nobody in by that, and cannot take its mark off.
+/// Whoever changes a restored `RoleBinding` lets nobody in by that, and cannot take its mark off.
 async fn changed_later(scene: &Scene) -> Vec<String> {
     let (inside, outside) = (insiders(scene), outsiders(scene));
     let first = binding(&scene.sandbox, &[inside[0].clone(), outside[0].clone()]);
@@ -216,13 +216,13 @@ async fn changed_later(scene: &Scene) -> Vec<String> {
         change(
             "another number",
             Verb::Patch,
-            annotated(&later(json!({})), json!("99")),
+            annotated(&later(json!({})), &json!("99")),
             json!({REMOVED: "1"}),
         ),
         change(
             "no number",
             Verb::Patch,
-            annotated(&later(json!({})), Value::Null),
+            annotated(&later(json!({})), &Value::Null),
             json!({REMOVED: "1"}),
         ),
     ];
@@ -243,7 +243,7 @@ async fn changed_later(scene: &Scene) -> Vec<String> {
     failed
 }
 
-/// A restored application with rights on Roles and RoleBindings gives none away.
+/// A restored application with rights on Roles and `RoleBindings` gives none away.
 async fn by_an_account_of_the_sandbox(scene: &Scene) -> Vec<String> {
     let (inside, outside) = (insiders(scene), outsiders(scene));
     let rights = without_label(&with(
@@ -257,7 +257,10 @@ async fn by_an_account_of_the_sandbox(scene: &Scene) -> Vec<String> {
         json!({"metadata": {"name": "own"}}),
     ));
     let rule = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]);
-    let wide = without_label(&with(&role(&scene.sandbox, rule), json!({"metadata": {"name": "own"}})));
+    let wide = without_label(&with(
+        &role(&scene.sandbox, &rule),
+        json!({"metadata": {"name": "own"}}),
+    ));
     for _ in 0..100 {
         match send(&own, Verb::Create, &object).await {
             Outcome::Accepted(stored) if stored["subjects"] == json!([inside[0]]) => {
@@ -384,7 +387,7 @@ fn rules() -> Vec<(&'static str, Value, Option<&'static str>)> {
 fn role_cases(namespace: &str, policy: &'static str) -> Vec<Case> {
     let of = |(about, rules, refused): (&'static str, Value, Option<&'static str>)| {
         let expect = refused.map_or(Expect::Accepted, |piece| Expect::Refused(policy, piece));
-        case(about, Verb::Create, role(namespace, rules), expect)
+        case(about, Verb::Create, role(namespace, &rules), expect)
     };
     rules().into_iter().map(of).collect()
 }
@@ -397,7 +400,7 @@ async fn restored_roles_reach_nothing_that_the_fence_guards() {
     let wide = rule(&["*"], &["*"], &["*"]);
     let narrow = role(
         sandbox,
-        json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]),
+        &json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]),
     );
     let later = |rules: &Value| with(&bare("Role", sandbox, "there"), json!({ "rules": rules }));
     make(
@@ -426,7 +429,7 @@ async fn restored_roles_reach_nothing_that_the_fence_guards() {
             "a name that the server completes",
             Verb::Create,
             with(
-                &role(sandbox, wide.clone()),
+                &role(sandbox, &wide),
                 json!({"metadata": {"name": null, "generateName": "r-"}}),
             ),
             wild,
@@ -442,16 +445,13 @@ async fn restored_roles_reach_nothing_that_the_fence_guards() {
         case(
             "not restored",
             Verb::Create,
-            without_label(&with(
-                &role(sandbox, wide.clone()),
-                json!({"metadata": {"name": "person"}}),
-            )),
+            without_label(&with(&role(sandbox, &wide), json!({"metadata": {"name": "person"}}))),
             Expect::Accepted,
         ),
         case(
             "in production",
             Verb::Create,
-            role(&scene.production, wide),
+            role(&scene.production, &wide),
             Expect::Accepted,
         ),
     ]);
