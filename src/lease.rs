@@ -2,8 +2,11 @@
 //!
 //! A Lease lasts five minutes and is renewed every twenty seconds; its holder stops acting half a minute before it would
 //! expire, so a run outlives any outage of the API server shorter than that, and two runs never act at once. It is taken over
-//! when the holder's pod is gone, replaced or finished, or when it has expired. Its annotations say what the run has made, for
-//! whoever has to clean up after a dead one.
+//! when the holder's pod is gone, replaced or finished, or when it has expired (see [`expiry`]). One that somebody deletes is made
+//! again by its holder. Its annotations say what the run has made, for whoever has to clean up after a dead one.
+
+mod expiry;
+mod held;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,18 +17,19 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::clock;
 use crate::cluster::{Cluster, Error, Objects};
 use crate::names::{MANAGED_BY, annotation, label};
+pub use expiry::LONGEST;
+use expiry::{Says, Watched, says};
+pub use held::Held;
 
 /// How long a Lease lasts after its last renewal.
 pub const DURATION: Duration = Duration::from_mins(5);
 /// Between renewals.
-const RENEWAL: Duration = Duration::from_secs(20);
+pub(crate) const RENEWAL: Duration = Duration::from_secs(20);
 /// The holder stops acting so long before the Lease would expire.
 const MARGIN: Duration = Duration::from_secs(30);
 
@@ -77,7 +81,7 @@ pub enum Asked {
 pub struct Abandoned {
     /// What the holder wrote about its run.
     pub annotations: Annotations,
-    /// When the holder renewed it last: its last sign of life.
+    /// When the holder renewed it last: its last sign of life. `None` where the Lease said a time that cannot be believed.
     pub renewed_at: Option<DateTime<Utc>>,
 }
 
@@ -91,11 +95,7 @@ fn abandoned(lease: &Lease) -> Vec<Abandoned> {
     annotations.remove(annotation::DEAD_RUNS);
     dead.push(Abandoned {
         annotations,
-        renewed_at: lease
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.renew_time.as_ref())
-            .map(from_micro),
+        renewed_at: last_renewal(lease),
     });
     dead.split_off(dead.len().saturating_sub(REMEMBERED))
 }
@@ -107,6 +107,12 @@ fn dead_before(lease: &Lease) -> Vec<Abandoned> {
     noted
         .and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default()
+}
+
+/// What the holder of `lease` and those before it wrote about their runs.
+pub fn runs_of(lease: &Lease) -> Vec<Annotations> {
+    let notes = abandoned(lease).into_iter().map(|dead| dead.annotations);
+    notes.filter(|notes| notes.contains_key(annotation::RUN)).collect()
 }
 
 /// As an annotation of a Lease; an empty one is none.
@@ -168,11 +174,17 @@ pub async fn ask(cluster: &Cluster, request: &Request<'_>) -> Result<Asked, Erro
     let deadline = Instant::now() + request.wait;
     let mut trouble = Patience::of(cluster);
     let mut asked_at = Instant::now();
+    let mut watched: Option<Watched> = None;
     loop {
         let mut unanswered = None;
         let now = Instant::now();
         match leases.create(&fresh(request, clock::now())).await {
-            Ok(lease) => return Ok(Asked::Held(Box::new(Held::new(leases, lease, now)), Vec::new())),
+            Ok(lease) => {
+                return Ok(Asked::Held(
+                    Box::new(Held::new(cluster, request, lease, now)),
+                    Vec::new(),
+                ));
+            }
             Err(error) if error.is_already_exists() => {}
             Err(error) if error.is_transient() => {
                 unanswered = Some(error);
@@ -189,9 +201,16 @@ pub async fn ask(cluster: &Cluster, request: &Request<'_>) -> Result<Asked, Erro
         if identity(&current) == Some(request.holder.identity().as_str()) {
             // The answer to an earlier request of ours was lost.
             let dead = dead_before(&current);
-            return Ok(Asked::Held(Box::new(Held::new(leases, current, asked_at)), dead));
+            return Ok(Asked::Held(
+                Box::new(Held::new(cluster, request, current, asked_at)),
+                dead,
+            ));
         }
-        if is_abandoned(cluster, request.pod_namespace, &current).await? {
+        let watched = watched.get_or_insert_with(|| Watched::new(&current));
+        watched.look(&current);
+        if watched.end(&current, clock::now()) <= Instant::now()
+            || holder_is_dead(cluster, request.pod_namespace, &current).await? == Some(true)
+        {
             let dead = abandoned(&current);
             let mut taken = fresh(request, clock::now());
             taken
@@ -209,7 +228,12 @@ pub async fn ask(cluster: &Cluster, request: &Request<'_>) -> Result<Asked, Erro
             }
             asked_at = Instant::now();
             match leases.replace(&taken).await {
-                Ok(lease) => return Ok(Asked::Held(Box::new(Held::new(leases, lease, asked_at)), dead)),
+                Ok(lease) => {
+                    return Ok(Asked::Held(
+                        Box::new(Held::new(cluster, request, lease, asked_at)),
+                        dead,
+                    ));
+                }
                 Err(error) if error.is_conflict() || error.is_not_found() => continue,
                 Err(error) => {
                     trouble.bear(error).await?;
@@ -217,7 +241,7 @@ pub async fn ask(cluster: &Cluster, request: &Request<'_>) -> Result<Asked, Erro
                 }
             }
         }
-        if !freed(cluster, request, &leases, &current, deadline).await? {
+        if !freed(cluster, request, &leases, &current, watched, deadline).await? {
             return Ok(Asked::Busy(identity(&current).unwrap_or("somebody").to_owned()));
         }
         trouble.end = None;
@@ -230,6 +254,7 @@ async fn freed(
     request: &Request<'_>,
     leases: &Objects<Lease>,
     current: &Lease,
+    watched: &mut Watched,
     deadline: Instant,
 ) -> Result<bool, Error> {
     let holder = identity(current).map(str::to_owned);
@@ -238,7 +263,10 @@ async fn freed(
     let mut lease_watch = leases.watch_one(request.name);
     let mut pod_watch = pod.as_ref().map(|holder| pods.watch_one(&holder.pod));
     loop {
-        let expiry = Instant::now() + time_left(lease_watch.first().unwrap_or(current), clock::now());
+        let seen = lease_watch.first().unwrap_or(current);
+        watched.look(seen);
+        let end = watched.end(seen, clock::now());
+        let deadline = watched.patience(seen, clock::now(), deadline);
         tokio::select! {
             changed = lease_watch.changed() => {
                 changed?;
@@ -253,23 +281,42 @@ async fn freed(
                     return Ok(true);
                 }
             }
-            () = sleep_until(expiry) => return Ok(true),
-            () = sleep_until(deadline) => return Ok(false),
+            () = sleep_until(end.min(deadline)) => return Ok(end <= deadline),
         }
     }
 }
 
-/// Does nobody stand behind this Lease any more?
+/// Does nobody stand behind this Lease any more, as far as one look can tell? A renewal time that cannot be believed says nothing,
+/// and then the holder's pod alone counts.
 pub async fn is_abandoned(cluster: &Cluster, pod_namespace: &str, lease: &Lease) -> Result<bool, Error> {
-    if time_left(lease, clock::now()).is_zero() {
+    let says = says(lease, clock::now());
+    if says == Says::Over {
         return Ok(true);
     }
-    let Some(holder) = identity(lease).and_then(Holder::parse) else {
-        // Not of our making, or given back: the former is waited for until it expires.
-        return Ok(identity(lease).is_none_or(str::is_empty));
+    let dead = holder_is_dead(cluster, pod_namespace, lease).await?;
+    Ok(dead.unwrap_or(says == Says::Nothing))
+}
+
+/// Is the holder dead? `None` if it is none of this program's making, whose pod could be looked at. One that was given back has none.
+async fn holder_is_dead(cluster: &Cluster, pod_namespace: &str, lease: &Lease) -> Result<Option<bool>, Error> {
+    match identity(lease) {
+        None | Some("") => Ok(Some(true)),
+        Some(identity) => is_gone(cluster, pod_namespace, identity).await,
+    }
+}
+
+/// Is the pod gone that this identity names, or has it ended? `None` if it names none.
+pub async fn is_gone(cluster: &Cluster, pod_namespace: &str, identity: &str) -> Result<Option<bool>, Error> {
+    let Some(holder) = Holder::parse(identity) else {
+        return Ok(None);
     };
     let pods: Objects<Pod> = cluster.namespaced(pod_namespace);
-    Ok(is_dead(&holder, pods.get_opt(&holder.pod).await?.as_ref()))
+    Ok(Some(is_dead(&holder, pods.get_opt(&holder.pod).await?.as_ref())))
+}
+
+/// When a Lease was last renewed; `None` if that is not known, or a time that cannot be believed.
+pub fn last_renewal(lease: &Lease) -> Option<DateTime<Utc>> {
+    expiry::last_renewal(lease, clock::now())
 }
 
 /// Deletes a Lease that nobody stands behind any more.
@@ -300,20 +347,6 @@ fn identity(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref()
 }
 
-/// Until the Lease expires; zero if it has.
-pub fn time_left(lease: &Lease, now: DateTime<Utc>) -> Duration {
-    let Some(spec) = &lease.spec else { return Duration::ZERO };
-    let Some(renewed) = spec.renew_time.as_ref().map(from_micro) else {
-        return Duration::ZERO;
-    };
-    let lasts = Duration::from_secs(u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0));
-    (renewed + lasts - now).to_std().unwrap_or(Duration::ZERO)
-}
-
-fn from_micro(time: &MicroTime) -> DateTime<Utc> {
-    DateTime::from_timestamp_micros(time.0.as_microsecond()).unwrap_or_default()
-}
-
 fn micro(time: DateTime<Utc>) -> Option<MicroTime> {
     Timestamp::from_microsecond(time.timestamp_micros()).ok().map(MicroTime)
 }
@@ -339,181 +372,6 @@ fn fresh(request: &Request<'_>, now: DateTime<Utc>) -> Lease {
             lease_transitions: Some(0),
             ..LeaseSpec::default()
         }),
-    }
-}
-
-/// A Lease that is ours, renewed in the background until it is given back or lost.
-#[derive(Debug)]
-pub struct Held {
-    notes: mpsc::Sender<Note>,
-    lost: watch::Receiver<bool>,
-    keeper: JoinHandle<Option<Lease>>,
-    leases: Objects<Lease>,
-}
-
-/// Annotations to add, and where to say that they are.
-type Note = (Annotations, oneshot::Sender<bool>);
-
-impl Held {
-    fn new(leases: Objects<Lease>, lease: Lease, renewed_at: Instant) -> Self {
-        let (notes, inbox) = mpsc::channel(4);
-        let (lost_sender, lost) = watch::channel(false);
-        let keeper = Keeper {
-            leases: leases.clone(),
-            lease,
-            renewed_at,
-        };
-        Self {
-            notes,
-            lost,
-            keeper: tokio::spawn(keeper.keep(inbox, lost_sender)),
-            leases,
-        }
-    }
-
-    /// Adds annotations (one that is empty is removed), so that whoever comes after this run knows of what it is about to make. `false` if the Lease is lost.
-    pub async fn annotate(&self, annotations: Annotations) -> bool {
-        let (done, answer) = oneshot::channel();
-        self.notes.send((annotations, done)).await.is_ok() && answer.await.unwrap_or(false)
-    }
-
-    /// Returns when the Lease is lost, and never otherwise.
-    pub fn lost(&self) -> impl Future<Output = ()> + use<> {
-        let mut lost = self.lost.clone();
-        async move {
-            if lost.wait_for(|lost| *lost).await.is_err() {
-                // Given back: it cannot be lost any more.
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
-    /// Is it lost?
-    pub fn is_lost(&self) -> bool {
-        *self.lost.borrow()
-    }
-
-    /// Stops renewing it and leaves it where it is, for whoever comes next to find.
-    pub async fn leave(self) {
-        drop(self.notes);
-        if let Err(error) = self.keeper.await {
-            tracing::debug!(%error, "the Lease's keeper did not end well");
-        }
-    }
-
-    /// Gives it back. Best effort: if this fails, it expires.
-    pub async fn release(self) {
-        drop(self.notes);
-        let Ok(Some(lease)) = self.keeper.await else { return };
-        if let Err(error) = delete(&self.leases, lease).await {
-            tracing::warn!(%error, "the Lease could not be given back and will expire");
-        }
-    }
-}
-
-/// Deletes a Lease as we know it. One that was taken over is the same object with another version, and somebody else's.
-async fn delete(leases: &Objects<Lease>, mut lease: Lease) -> Result<(), Error> {
-    let name = lease.metadata.name.clone().unwrap_or_default();
-    let holder = identity(&lease).map(str::to_owned);
-    while !leases.delete_version(&lease.metadata).await? {
-        match leases.get_opt(&name).await? {
-            // An answer to a write of ours was lost.
-            Some(current) if identity(&current) == holder.as_deref() => lease = current,
-            _ => return Ok(()),
-        }
-    }
-    Ok(())
-}
-
-/// Renews one Lease.
-struct Keeper {
-    leases: Objects<Lease>,
-    lease: Lease,
-    renewed_at: Instant,
-}
-
-impl Keeper {
-    /// Renews until the inbox is closed (the Lease comes back) or the Lease is lost.
-    async fn keep(mut self, mut inbox: mpsc::Receiver<Note>, lost: watch::Sender<bool>) -> Option<Lease> {
-        loop {
-            let next = self.renewed_at + RENEWAL;
-            let note = match timeout_at(next, inbox.recv()).await {
-                Ok(None) => return Some(self.lease),
-                Ok(Some(note)) => Some(note),
-                Err(_) => None,
-            };
-            let mut wanted = self.lease.clone();
-            if let Some((annotations, _)) = &note {
-                let all = wanted.metadata.annotations.get_or_insert_default();
-                all.extend(annotations.clone());
-                all.retain(|_, value| !value.is_empty());
-            }
-            let kept = self.write(wanted).await;
-            if let Some((_, done)) = note {
-                // Whoever asked may have gone on.
-                let _gone = done.send(kept);
-            }
-            if !kept {
-                lost.send_replace(true);
-                return None;
-            }
-        }
-    }
-
-    /// Writes the Lease with a new renewal time, as often as it takes; `false` once it is lost.
-    async fn write(&mut self, wanted: Lease) -> bool {
-        let give_up = self.renewed_at + DURATION.saturating_sub(MARGIN);
-        loop {
-            let mut next = wanted.clone();
-            next.metadata
-                .resource_version
-                .clone_from(&self.lease.metadata.resource_version);
-            let at = Instant::now();
-            if let Some(spec) = &mut next.spec {
-                spec.renew_time = micro(clock::now());
-            }
-            let left = give_up.saturating_duration_since(at);
-            match timeout(left, self.leases.replace(&next)).await {
-                Ok(Ok(lease)) => {
-                    self.lease = lease;
-                    self.renewed_at = at;
-                    return true;
-                }
-                // A write of ours may have gone through although its answer was lost.
-                Ok(Err(error)) if error.is_conflict() => {
-                    if !self.reread().await {
-                        tracing::error!("the Lease was taken by another run");
-                        return false;
-                    }
-                }
-                Ok(Err(error)) if error.is_not_found() => {
-                    tracing::error!("the Lease was deleted");
-                    return false;
-                }
-                Ok(Err(error)) => tracing::warn!(%error, "the Lease could not be renewed, trying again"),
-                Err(_) => {
-                    tracing::error!("the Lease could not be renewed for too long");
-                    return false;
-                }
-            }
-            sleep(Duration::from_secs(1)).await;
-        }
-    }
-
-    /// After a conflict: is it still ours?
-    async fn reread(&mut self) -> bool {
-        let Some(name) = self.lease.metadata.name.clone() else {
-            return false;
-        };
-        match self.leases.get_opt(&name).await {
-            Ok(Some(current)) if identity(&current) == identity(&self.lease) => {
-                self.lease.metadata.resource_version = current.metadata.resource_version;
-                true
-            }
-            Ok(_) => false,
-            // Not known yet; the next write tells.
-            Err(_) => true,
-        }
     }
 }
 

@@ -95,6 +95,8 @@ pub mod annotation {
     pub const KINDS: &str = "kymaros.io/kinds";
     /// On a sandbox: `required` or `report`, as the test's `sandbox.isolationProof` says.
     pub const ISOLATION_PROOF: &str = "kymaros.io/isolation-proof";
+    /// On a sandbox: the run and the pod that made it, as on a Lease, which somebody may have deleted.
+    pub const HOLDER: &str = "kymaros.io/holder";
     /// On a sandbox: address of the name server that admission points its pods at.
     pub const NAME_SERVER: &str = "kymaros.io/nameserver";
     /// On a sandbox, beside it: the cluster's domain, for the search path.

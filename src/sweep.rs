@@ -1,8 +1,10 @@
 //! `kymaros-runner sweep`: removes what dead runs have left, once its time is up. Nothing else.
 //!
 //! A run is dead when no live Lease names it. A sandbox that was left on purpose goes when it expires, that of a dead run
-//! `ttl` after its Lease was last renewed, and any other when it expires; what a dead run has left in the provider's namespace
-//! goes with its sandboxes, or at once if there are none. Where the provider still writes all is left alone until the next sweep.
+//! `ttl` after its Lease was last renewed, or at once if no Lease says when that was and the pod that made it is gone, and any other
+//! when it expires; what a dead run has left in the provider's namespace goes with its sandboxes, or at once if there are none.
+//! Where the provider still writes all is left alone until the next sweep. The Lease of a dead run goes once nothing else of it is
+//! left, if its test is gone as well: otherwise the test's next run has to see that a report is owed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -11,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::api::{self, RestoreTest};
 use crate::cleanup::{self, RunRef, annotation_of, expiry, is_kept};
@@ -86,7 +88,7 @@ pub async fn sweep(
     for provider in &providers {
         match cleanup::runs_in(cluster, provider).await {
             Ok(found) => {
-                let new = |run: &RunRef| !namespaces.iter().any(|namespace| run.owns(&namespace.metadata));
+                let new = |run: &RunRef| !namespaces.iter().any(|namespace| run.made(&namespace.metadata));
                 runs.extend(found.into_iter().filter(new));
             }
             // One provider that may not be asked must not keep what is left at others.
@@ -94,11 +96,17 @@ pub async fn sweep(
         }
     }
     // Not before: the Lease of a run is there before anything else of it is.
-    let leases = leases_by_run(cluster, own_namespace).await?;
+    let mut leases = leases_by_run(cluster, own_namespace).await?;
+    let unknown = |run: &RunRef| run.sandboxes.is_empty() && !leases.contains_key(&run.run_id);
+    if runs.iter().any(unknown) {
+        // Nothing says whose these are. One that lives makes its Lease again when it next renews it, if somebody has deleted it.
+        sleep(lease::RENEWAL * 2).await;
+        leases.extend(leases_by_run(cluster, own_namespace).await?);
+    }
     for run in runs {
         let lease = leases.get(&run.run_id);
         let sandboxes = namespaces.iter().map(|namespace| &namespace.metadata);
-        let sandboxes: Vec<&ObjectMeta> = sandboxes.filter(|meta| run.owns(meta)).collect();
+        let sandboxes: Vec<&ObjectMeta> = sandboxes.filter(|meta| run.made(meta)).collect();
         match may_go(cluster, own_namespace, &run, &sandboxes, lease, now).await {
             Ok(May::Go) => sweep_run(cluster, &run, deadline, &mut swept).await,
             Ok(May::NotYet) => {}
@@ -119,6 +127,11 @@ pub async fn sweep(
     for provider in &providers {
         if let Err(error) = lease::remove_abandoned(cluster, provider, TURN_LEASE, own_namespace).await {
             tracing::warn!(provider, %error, "whether a dead drill has kept its turn is not known");
+        }
+    }
+    for lease in leases.values() {
+        if let Err(error) = remove_lease(cluster, own_namespace, lease).await {
+            tracing::warn!(lease = lease.metadata.name, %error, "whether it is needed any more is not known");
         }
     }
     Ok(swept)
@@ -171,9 +184,15 @@ async fn may_go(
     {
         return Ok(May::NotYet);
     }
-    let last_sign = lease.and_then(last_sign_of);
-    if !sandboxes.iter().all(|sandbox| is_due(sandbox, last_sign, now)) {
-        return Ok(May::NotYet);
+    let last_sign = lease.and_then(lease::last_renewal);
+    for sandbox in sandboxes {
+        let due = is_due(sandbox, last_sign, now)
+            || last_sign.is_none()
+                && is_orphan(sandbox)
+                && cleanup::maker_is_gone(cluster, own_namespace, sandbox).await? == Some(true);
+        if !due {
+            return Ok(May::NotYet);
+        }
     }
     Ok(cleanup::at_work(cluster, run).await?.map_or(May::Go, May::Wait))
 }
@@ -193,8 +212,9 @@ async fn sweep_run(cluster: &Cluster, run: &RunRef, deadline: Instant, swept: &m
 /// The Leases of tests, by the run that holds them or last did.
 async fn leases_by_run(cluster: &Cluster, own_namespace: &str) -> Result<BTreeMap<String, Lease>, Error> {
     let leases: Objects<Lease> = cluster.namespaced(own_namespace);
+    let query = Query::labels(format!("{}={MANAGED_BY}", label::MANAGED_BY));
     let found = leases
-        .list_with(&Query::all(), |lease| {
+        .list_with(&query, |lease| {
             let run = annotation_of(&lease.metadata, annotation::RUN)?.to_owned();
             Some((run, lease))
         })
@@ -202,10 +222,41 @@ async fn leases_by_run(cluster: &Cluster, own_namespace: &str) -> Result<BTreeMa
     Ok(found.into_iter().flatten().collect())
 }
 
-/// When a Lease was last renewed.
-fn last_sign_of(lease: &Lease) -> Option<DateTime<Utc>> {
-    let renewed = lease.spec.as_ref()?.renew_time.as_ref()?;
-    DateTime::from_timestamp_micros(renewed.0.as_microsecond())
+/// Deletes the Lease of a dead run whose test is gone, once nothing else of that run is left.
+async fn remove_lease(cluster: &Cluster, own_namespace: &str, lease: &Lease) -> Result<(), Error> {
+    let meta = &lease.metadata;
+    let test = meta.name.as_deref().unwrap_or_default();
+    if !lease::is_abandoned(cluster, own_namespace, lease).await?
+        || cluster
+            .stored::<RestoreTest>(own_namespace)
+            .get_opt(test)
+            .await?
+            .is_some()
+    {
+        return Ok(());
+    }
+    for run in lease::runs_of(lease) {
+        // Boxed: its state is large, and is needed for a moment.
+        let left = Box::pin(cleanup::audit(cluster, &RunRef::noted(test, &run))).await;
+        if !left.is_empty() {
+            tracing::info!(
+                lease = test,
+                left = left.join("; "),
+                "stays while something of its run is left"
+            );
+            return Ok(());
+        }
+    }
+    // As it was seen: a run of a new test of that name may have taken it.
+    if cluster.namespaced::<Lease>(own_namespace).delete_version(meta).await? {
+        tracing::info!(lease = test, "removed the Lease of a dead run, whose test is gone");
+    }
+    Ok(())
+}
+
+/// A sandbox of this program's making that nobody left on purpose.
+fn is_orphan(sandbox: &ObjectMeta) -> bool {
+    expiry(sandbox).is_some() && !is_kept(sandbox)
 }
 
 /// The time of a sandbox is up, whose run is dead and renewed its Lease last at `last_sign`. One that does not say when it

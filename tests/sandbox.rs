@@ -108,6 +108,7 @@ impl Stage {
         let end = End {
             expires_at: "2030-01-01T00:00:00Z".parse().unwrap(),
             provider_namespace: "velero".to_owned(),
+            holder: "abc123/runner-1/u-1".to_owned(),
         };
         let kinds = Kinds::new();
         let fence = Fence::new(&self.cluster, &self.runner, &self.owner, settings, &kinds);

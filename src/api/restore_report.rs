@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schema::{self, dns_label, rule};
 use super::{Condition, Duration, LevelStatus, Outcome, Time, limits};
+use crate::names::condition::SANDBOX_CLEANED_UP;
 
 /// Once a report is finished, a field of its status stays as it is. One rule per field, because one for all exceeds the
 /// API server's cost limit; at the root, because a rule of the status does not run when the status is taken away.
@@ -22,6 +23,18 @@ fn frozen(field: &str) -> Rule {
          (has({new}) == has({old}) && (!has({old}) || {new} == {old}))"
     ))
     .message(format!("{field} of a finished report cannot be changed").as_str())
+}
+
+/// Clean-up ends after the report is finished, so its condition alone is written afterwards: every other one of a finished report
+/// stays as it is, none goes and none is added.
+fn frozen_conditions() -> Rule {
+    let (new, old) = ("self.status.conditions", "oldSelf.status.conditions");
+    Rule::new(format!(
+        "!has(oldSelf.status) || !has(oldSelf.status.completedAt) || !has(self.status) || \
+         ((!has({old}) || (has({new}) && {old}.all(c, c.type == '{SANDBOX_CLEANED_UP}' ? {new}.exists(d, d.type == c.type) : c in {new}))) && \
+         (!has({new}) || {new}.all(c, c.type == '{SANDBOX_CLEANED_UP}' || (has({old}) && c in {old}))))"
+    ))
+    .message(format!("of the conditions of a finished report only {SANDBOX_CLEANED_UP} can be changed").as_str())
 }
 
 /// Which test was run.
@@ -62,6 +75,7 @@ fn frozen(field: &str) -> Rule {
     validation = frozen("runner"),
     validation = frozen("digests"),
     validation = frozen("runId"),
+    validation = frozen_conditions(),
     printcolumn(name = "Result", type_ = "string", json_path = ".status.result", description = "pass, partial or fail"),
     printcolumn(name = "Score", type_ = "integer", json_path = ".status.score", description = "From 0 to 100"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Conclusive\")].reason", description = "Why the verdict is what it is, in one word"),
@@ -80,7 +94,7 @@ pub struct RestoreReportSpec {
     pub test_ref: String,
 }
 
-/// What a run found. Final once completedAt is set; afterwards only conditions change.
+/// What a run found. Final once completedAt is set; afterwards only the condition SandboxCleanedUp changes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoreReportStatus {

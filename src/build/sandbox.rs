@@ -41,6 +41,8 @@ pub struct End {
     pub expires_at: DateTime<Utc>,
     /// Where the run's Restore is.
     pub provider_namespace: String,
+    /// Who makes it, as in the run's Lease.
+    pub holder: String,
 }
 
 /// What a sandbox is told to hold, `Kind` or `Kind.group`.
@@ -65,6 +67,7 @@ pub fn namespace(source: &str, name: &str, owner: &Owner, settings: &Sandbox, en
             annotation::ISOLATION_PROOF,
             settings.isolation_proof.as_str().to_owned(),
         ),
+        (annotation::HOLDER, end.holder.clone()),
     ];
     Namespace {
         metadata: ObjectMeta {
@@ -256,6 +259,7 @@ mod tests {
         let end = End {
             expires_at: DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
             provider_namespace: "velero".to_owned(),
+            holder: "abc123/runner-1/u-1".to_owned(),
         };
         let namespace = namespace("shop", name, &owner(), &settings(None, None, None), &end, &kinds());
         let expected: BTreeMap<String, String> = [
@@ -277,6 +281,7 @@ mod tests {
         assert_eq!(annotations[annotation::PROVIDER_NAMESPACE], "velero");
         assert_eq!(annotations[annotation::KINDS], "ConfigMap,Deployment.apps");
         assert_eq!(annotations[annotation::ISOLATION_PROOF], "required");
+        assert_eq!(annotations[annotation::HOLDER], "abc123/runner-1/u-1");
         assert!(!annotations.contains_key(annotation::KEPT));
         assert!(namespace.metadata.owner_references.is_none());
         assert!(name.ends_with(&owner().sandbox_suffix()));

@@ -25,7 +25,8 @@ use tokio::time::Instant;
 use crate::build::sandbox::{expires_at, kept_until};
 use crate::clock;
 use crate::cluster::{Cluster, Error, Objects, Query, none_if_unknown};
-use crate::names::{MANAGED_BY, label};
+use crate::lease;
+use crate::names::{MANAGED_BY, annotation, label};
 use crate::velero::{DownloadRequest, Restore, ServerStatusRequest};
 
 pub(crate) use provider::at_work;
@@ -114,8 +115,8 @@ pub async fn clean_up(cluster: &Cluster, run: &RunRef, deadline: Instant) -> Cle
     }
 }
 
-/// Everything in the cluster that still belongs to `run`, as `Kind name`. A kind that could not be listed is named too, for
-/// then nobody knows.
+/// Everything in the cluster that still belongs to `run`, as `Kind name`: what carries its labels, has a name that it gives, and is
+/// where it makes such things. A kind that could not be listed is named too, for then nobody knows.
 pub async fn audit(cluster: &Cluster, run: &RunRef) -> Vec<String> {
     let provider = run.provider_namespace.as_str();
     let (namespaces, restores, configs, downloads, requests, volumes, contents) = tokio::join!(
@@ -146,16 +147,19 @@ pub async fn audit(cluster: &Cluster, run: &RunRef) -> Vec<String> {
     left
 }
 
-/// Objects that carry the run's labels. A kind that is not served has none.
+/// Objects that the run has made. A kind that is not served has none.
 async fn labelled<K>(objects: Objects<K>, run: &RunRef) -> Result<Vec<String>, Error>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
-    none_if_unknown(
+    let found = none_if_unknown(
         objects
-            .list_metadata_with(&Query::labels(run.selector()), |object| title::<K>(&object.metadata))
+            .list_metadata_with(&Query::labels(run.selector()), |object| {
+                run.made(&object.metadata).then(|| title::<K>(&object.metadata))
+            })
             .await,
-    )
+    )?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// Volumes claimed from the run's sandboxes.
@@ -172,9 +176,10 @@ async fn claimed(cluster: &Cluster, run: &RunRef) -> Result<Vec<String>, Error> 
 }
 
 /// The runs of `test` that have left something, other than `own_run`. Sandboxes that were left on purpose and have not
-/// expired are not counted.
+/// expired are not counted, nor those of a run that lives: whoever has lost its Lease stops, and what it leaves is the sweep's.
 pub async fn find_leftovers(
     cluster: &Cluster,
+    own_namespace: &str,
     test: &str,
     provider_namespace: &str,
     own_run: &str,
@@ -183,15 +188,28 @@ pub async fn find_leftovers(
     let query = Query::labels(format!("{}={MANAGED_BY},{}={test}", label::MANAGED_BY, label::TEST));
     let namespaces: Vec<Namespace> = cluster.all::<Namespace>().list(&query).await?;
     let others = in_provider(cluster, provider_namespace, &query).await?;
-    let kept: Vec<String> = namespaces
-        .iter()
-        .map(|namespace| &namespace.metadata)
-        .filter(|meta| is_kept(meta) && expiry(meta).is_some_and(|end| end > now))
-        .filter_map(|meta| label_of(meta, label::RUN).map(str::to_owned))
-        .collect();
+    let mut spared = vec![own_run];
+    for meta in namespaces.iter().map(|namespace| &namespace.metadata) {
+        let kept = is_kept(meta) && expiry(meta).is_some_and(|end| end > now);
+        if kept || maker_is_gone(cluster, own_namespace, meta).await? == Some(false) {
+            spared.extend(label_of(meta, label::RUN));
+        }
+    }
     let mut runs = run_ref::group(Some(test), provider_namespace, &namespaces, &others);
-    runs.retain(|run| run.run_id != own_run && !kept.contains(&run.run_id));
+    runs.retain(|run| !spared.contains(&run.run_id.as_str()));
     Ok(runs)
+}
+
+/// Is the pod that made this sandbox gone, or has it ended? `None` if the sandbox does not say which it was.
+pub(crate) async fn maker_is_gone(
+    cluster: &Cluster,
+    own_namespace: &str,
+    sandbox: &ObjectMeta,
+) -> Result<Option<bool>, Error> {
+    match annotation_of(sandbox, annotation::HOLDER) {
+        Some(holder) => lease::is_gone(cluster, own_namespace, holder).await,
+        None => Ok(None),
+    }
 }
 
 /// What runs have made in a provider's namespace and is still there.

@@ -12,7 +12,6 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Reasons, RunRef, made_by_restore, named, title};
 use crate::cluster::{Cluster, Error, Objects, Query, Velero, Waited, none_if_unknown};
-use crate::names::PROVIDER_PREFIX;
 use crate::velero::{
     self, DataDownload, DownloadRequest, PodVolumeRestore, Restore, ServerStatusRequest, VolumeRestoreStatus,
 };
@@ -225,14 +224,11 @@ where
         .await
         .unwrap_or_default();
     for meta in found {
-        let name = meta.name.clone().unwrap_or_default();
-        if !run.owns(&meta) || !name.starts_with(PROVIDER_PREFIX) {
-            reasons.insert(
-                title::<K>(&meta),
-                "not deleted, because its name is not one that the runner gives".to_owned(),
-            );
+        // What somebody else has labelled as this run's is not its.
+        if !run.made(&meta) {
             continue;
         }
+        let name = meta.name.clone().unwrap_or_default();
         if let Err(error) = objects.delete(&name, meta.uid.as_deref().unwrap_or_default()).await {
             reasons.insert(title::<K>(&meta), error.to_string());
         }

@@ -22,6 +22,19 @@ pub struct RunRef {
 }
 
 impl RunRef {
+    /// The run of `test` that wrote these notes into its Lease.
+    pub fn noted(test: &str, notes: &BTreeMap<String, String>) -> Self {
+        let note = |key: &str| notes.get(key).cloned().unwrap_or_default();
+        let sandboxes = note(annotation::SANDBOXES);
+        let names = sandboxes.split(',').filter_map(|pair| pair.split_once('='));
+        Self {
+            run_id: note(annotation::RUN),
+            test: test.to_owned(),
+            provider_namespace: note(annotation::PROVIDER_NAMESPACE),
+            sandboxes: names.map(|(_, name)| (name.to_owned(), None)).collect(),
+        }
+    }
+
     /// Name of its Restore, and what all its objects in the provider's namespace begin with.
     pub fn provider_name(&self) -> String {
         format!("{PROVIDER_PREFIX}{}", self.run_id)
@@ -41,6 +54,12 @@ impl RunRef {
     pub fn owns(&self, meta: &ObjectMeta) -> bool {
         label_of(meta, label::MANAGED_BY) == Some(MANAGED_BY)
             && label_of(meta, label::RUN) == Some(self.run_id.as_str())
+    }
+
+    /// Its name is one that this run gives as well. Anybody can write a label.
+    pub(crate) fn made(&self, meta: &ObjectMeta) -> bool {
+        let name = meta.name.as_deref().unwrap_or_default();
+        self.owns(meta) && (is_sandbox_of(name, &self.run_id) || is_at_provider_of(name, &self.run_id))
     }
 
     /// Why `namespace` may not be deleted as the sandbox of this run that was known under `uid`.
@@ -75,6 +94,15 @@ fn is_sandbox_of(name: &str, run_id: &str) -> bool {
             .is_some_and(|readable| !readable.is_empty())
 }
 
+/// The name is one that this run gives in a provider's namespace.
+fn is_at_provider_of(name: &str, run_id: &str) -> bool {
+    !run_id.is_empty()
+        && name
+            .strip_prefix(PROVIDER_PREFIX)
+            .and_then(|rest| rest.strip_prefix(run_id))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
 /// A label's value.
 pub(crate) fn label_of<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.labels.as_ref()?.get(key).map(String::as_str)
@@ -96,7 +124,8 @@ pub(crate) fn is_kept(meta: &ObjectMeta) -> bool {
     annotation_of(meta, annotation::KEPT) == Some("true")
 }
 
-/// Groups what carries our labels by run. Metadata without a run, or of another test than `test`, is left out.
+/// Groups what carries our labels, and a name that its run gives, by run. Metadata without a run, or of another test than `test`, is
+/// left out.
 pub(super) fn group<'a>(
     test: Option<&str>,
     provider_namespace: &str,
@@ -105,22 +134,17 @@ pub(super) fn group<'a>(
 ) -> Vec<RunRef> {
     let mut runs: BTreeMap<(String, String), RunRef> = BTreeMap::new();
     let mut run_of = |meta: &ObjectMeta| -> Option<(String, String)> {
-        if label_of(meta, label::MANAGED_BY) != Some(MANAGED_BY) {
-            return None;
-        }
-        let key = (
-            label_of(meta, label::TEST)?.to_owned(),
-            label_of(meta, label::RUN)?.to_owned(),
-        );
-        if test.is_some_and(|test| test != key.0) {
-            return None;
-        }
-        runs.entry(key.clone()).or_insert_with(|| RunRef {
-            run_id: key.1.clone(),
-            test: key.0.clone(),
+        let run = RunRef {
+            run_id: label_of(meta, label::RUN)?.to_owned(),
+            test: label_of(meta, label::TEST)?.to_owned(),
             provider_namespace: provider_namespace.to_owned(),
             sandboxes: Vec::new(),
-        });
+        };
+        if !run.made(meta) || test.is_some_and(|test| test != run.test) {
+            return None;
+        }
+        let key = (run.test.clone(), run.run_id.clone());
+        runs.entry(key.clone()).or_insert(run);
         Some(key)
     };
     for meta in others {
@@ -226,8 +250,10 @@ mod tests {
 
     #[test]
     fn leftovers_are_grouped_by_run() {
-        let meta =
-            |labels: serde_json::Value| serde_json::from_value::<ObjectMeta>(json!({ "labels": labels })).unwrap();
+        let meta = |name: &str, labels: serde_json::Value| {
+            serde_json::from_value::<ObjectMeta>(json!({ "name": name, "labels": labels })).unwrap()
+        };
+        let of = |run: &str, test: &str| json!({"kymaros.io/managed-by": "kymaros", "kymaros.io/run": run, "kymaros.io/test": test});
         let mut annotations = expiring();
         annotations["kymaros.io/provider-namespace"] = json!("backup");
         let namespaces = [
@@ -238,11 +264,16 @@ mod tests {
                 json!({"kymaros.io/run": "abc123", "kymaros.io/test": "shop"}),
                 json!({}),
             ),
+            namespace("shop", ours(), expiring()),
         ];
         let others = [
-            meta(json!({"kymaros.io/managed-by": "kymaros", "kymaros.io/run": "zzz999", "kymaros.io/test": "shop"})),
-            meta(json!({"kymaros.io/managed-by": "kymaros", "kymaros.io/run": "yyy888", "kymaros.io/test": "other"})),
-            meta(json!({"kymaros.io/managed-by": "kymaros"})),
+            meta("kymaros-zzz999", of("zzz999", "shop")),
+            meta("kymaros-yyy888-alive-0", of("yyy888", "other")),
+            meta("kymaros-xxx777", json!({"kymaros.io/managed-by": "kymaros"})),
+            // Anybody can write these labels.
+            meta("orders", of("www666", "shop")),
+            meta("kymaros-vvv555", of("uuu444", "shop")),
+            meta("kymaros-ttt333more", of("ttt333", "shop")),
         ];
         let found = group(Some("shop"), "velero", &namespaces, &others);
         assert_eq!(

@@ -128,6 +128,7 @@ async fn is_refused(
     let end = End {
         expires_at: clock::now(),
         provider_namespace: test.spec.backup_source.provider_namespace.clone(),
+        ..End::default()
     };
     let namespaces: Objects<Namespace> = cluster.all();
     let namespace = sandbox::namespace(&source, &name, &owner, settings, &end, kinds);

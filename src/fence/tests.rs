@@ -58,6 +58,7 @@ fn end() -> End {
     End {
         expires_at: "2030-01-01T00:00:00Z".parse().unwrap(),
         provider_namespace: "velero".to_owned(),
+        holder: "abc123/runner-1/u-1".to_owned(),
     }
 }
 

@@ -296,7 +296,8 @@ pub(super) async fn warn(cluster: &Cluster, test: &TestRef, reason: &str, note: 
 pub(super) async fn tidy(cluster: &Cluster, settings: &Settings, test: &RestoreTest, run_id: &str) {
     let name = test.metadata.name.as_deref().unwrap_or_default();
     let provider = &test.spec.backup_source.provider_namespace;
-    let left = match cleanup::find_leftovers(cluster, name, provider, run_id, clock::now()).await {
+    let own = &settings.pod.namespace;
+    let left = match cleanup::find_leftovers(cluster, own, name, provider, run_id, clock::now()).await {
         Ok(left) => left,
         Err(error) => {
             tracing::warn!(%error, "what dead runs have left cannot be listed");

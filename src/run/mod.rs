@@ -261,6 +261,7 @@ impl Run<'_> {
         let end = End {
             expires_at: clock::now() + test.spec.timeout.0 + self.settings.cleanup_timeout + longest,
             provider_namespace: velero.namespace().to_owned(),
+            holder: self.admitted.holder.identity(),
         };
         let fence = fence::Fence::new(self.cluster, runner, &owner, &test.spec.sandbox, kinds);
         let neutraliser = match fence.make_sandboxes(&names, &end, &mut self.facts.sandboxes).await? {

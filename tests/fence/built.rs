@@ -41,6 +41,7 @@ async fn what_the_program_builds_is_accepted() {
     let end = End {
         expires_at: "2030-01-01T00:00:00Z".parse().expect("a time"),
         provider_namespace: "velero".to_owned(),
+        holder: "abc123/runner-1/u-1".to_owned(),
     };
     let host = ProbeHost {
         image: "kymaros-runner:0.1.0".to_owned(),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::cases::{Expect, Verb, case, failures, make, sandbox, with};
+use crate::support::cases::{Expect, Outcome, Verb, case, failures, make, sandbox, send, with};
 use crate::support::scene::Scene;
 use crate::support::{kubectl_in_cluster, root};
 
@@ -195,8 +195,11 @@ async fn reports() {
     let retained = json!({"metadata": {"labels": {"kymaros.io/retain": "true"}}});
     let objects = [finished.clone(), unfinished.clone(), with(&kept, retained.clone())];
     make(&scene.runner, &objects).await;
+    let condition = |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:10:00Z"});
+    let passed = condition("Conclusive", "True", "Passed");
     let done = json!({"status": {
-        "score": 0, "result": "fail", "startedAt": "2026-01-01T00:00:00Z", "completedAt": "2026-01-01T00:10:00Z",
+        "score": 90, "result": "pass", "startedAt": "2026-01-01T00:00:00Z", "completedAt": "2026-01-01T00:10:00Z",
+        "conditions": [passed],
     }});
     let score = json!({"status": {"score": 7}});
     let writing = [
@@ -291,6 +294,36 @@ async fn reports() {
         case("deleting a report", Verb::Delete, finished.clone(), Expect::Accepted),
     ];
     let mut failed = failures(&scene.runner, &writing).await;
+    // The kind itself refuses these, to everybody.
+    let only = Some("of the conditions of a finished report only SandboxCleanedUp can be changed");
+    let undone = condition("Conclusive", "False", "ProviderUnavailable");
+    let left = condition("SandboxCleanedUp", "False", "Left");
+    for (about, change, says) in [
+        (
+            "a verdict that says nothing any more",
+            json!({"conditions": [undone]}),
+            only,
+        ),
+        ("the same beside clean-up", json!({"conditions": [undone, left]}), only),
+        ("a verdict taken away", json!({"conditions": [left]}), only),
+        (
+            "another score",
+            json!({"score": 100}),
+            Some("score of a finished report cannot be changed"),
+        ),
+        ("what clean-up came to", json!({"conditions": [passed, left]}), None),
+    ] {
+        let change = with(&finished, json!({"status": change}));
+        let outcome = send(&scene.runner, Verb::PatchStatus, &change).await;
+        let fine = match (says, &outcome) {
+            (None, Outcome::Accepted(_)) => true,
+            (Some(says), outcome) => outcome.to_string().contains(says),
+            _ => false,
+        };
+        if !fine {
+            failed.push(format!("{about}: {outcome}"));
+        }
+    }
     failed.extend(failures(&scene.admin, &reading).await);
     let cleaning = objects.map(|object| case("cleaning up", Verb::Remove, object, Expect::Accepted));
     failed.extend(failures(&scene.admin, &cleaning).await);

@@ -16,6 +16,7 @@ mod built;
 mod closed;
 mod drill_writes;
 mod everybody;
+mod leases;
 mod modifiers;
 mod names;
 mod neutralised;

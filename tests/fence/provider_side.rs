@@ -314,7 +314,7 @@ async fn requests_config_maps_and_leases() {
     let lease = |namespace: &str, name: &str| {
         json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name, "namespace": namespace},
-            "spec": {"holderIdentity": "x"},
+            "spec": {"holderIdentity": "x", "leaseDurationSeconds": 300},
         })
     };
     let turn = lease("velero", &format!("kymaros-{run}"));

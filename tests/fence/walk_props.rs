@@ -139,7 +139,7 @@ pub(crate) fn lease(namespace: &str, name: &str) -> Value {
         "Lease",
         namespace,
         name,
-        json!({"spec": {"holderIdentity": "somebody"}}),
+        json!({"spec": {"holderIdentity": "somebody", "leaseDurationSeconds": 300}}),
     )
 }
 

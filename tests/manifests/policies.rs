@@ -122,6 +122,10 @@ fn the_program_and_the_manifests_use_the_same_names() {
             .contains(&format!("startsWith('{}')", names::PROVIDER_PREFIX))
     );
 
+    let longest = kymaros_runner::lease::LONGEST.as_secs();
+    assert!(all("ValidatingAdmissionPolicy", "leases").contains(&format!("<= {longest})")));
+    assert!(kymaros_runner::lease::DURATION <= kymaros_runner::lease::LONGEST);
+
     // Every policy that speaks of a name's end speaks of the same, and every one that speaks of the runner means it.
     let pattern = format!("{}[a-z0-9]{{6}}$", names::SANDBOX_INFIX);
     let runner = format!(

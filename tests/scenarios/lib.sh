@@ -2,6 +2,9 @@
 # What the commands of a scenario may use. NS, NS2, VELERO, TEST and BACKUP are the scenario's names.
 set -euo pipefail
 
+# Where commands leave what they saw, also before the first run has ended.
+mkdir -p build/test-logs/scenarios
+
 k() { "$KUBECTL" --kubeconfig "$KUBECONFIG_OF_BED" "$@"; }
 
 # until_ok SECONDS COMMAND...: tries the command until it succeeds.

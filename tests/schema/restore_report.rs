@@ -152,13 +152,20 @@ fn every_documented_query_answers() {
     assert_eq!(failed, format!("{FAILING}\n"));
 }
 
+fn condition(kind: &str, reason: &str) -> Value {
+    json!({ "type": kind, "status": "False", "reason": reason, "message": "", "lastTransitionTime": "2024-03-16T03:18:33Z" })
+}
+
 #[test]
 #[ignore = "needs an API server (KYMAROS_TEST_KUBECONFIG); installs the definitions"]
 fn reason_is_that_of_the_conclusive_condition() {
-    let cluster = with_both_examples("reason");
-    let condition = |kind: &str, reason: &str| json!({ "type": kind, "status": "False", "reason": reason, "message": "", "lastTransitionTime": "2024-03-16T03:18:33Z" });
-    let change = json!({ "status": { "conditions": [condition("SandboxCleanedUp", "Kept"), condition("Conclusive", "QueueTimeout")] } });
-    patch(&cluster, FAILING, &change).unwrap();
+    let cluster = Cluster::open("reason");
+    let mut report = fixture("report-failing.yaml");
+    report["status"]["conditions"] = json!([
+        condition("SandboxCleanedUp", "Kept"),
+        condition("Conclusive", "QueueTimeout")
+    ]);
+    write(&cluster, report);
     let shown = cluster.ok(&["get", "rr", FAILING, "--no-headers"], None);
     assert_eq!(
         shown.split_whitespace().collect::<Vec<_>>()[1..4],
@@ -201,12 +208,8 @@ fn a_finished_report_stays_as_it_is() {
         .keys()
         .filter(|field| fixture("report-passing.yaml")["status"].get(*field).is_none())
     {
-        let added = patch(
-            &cluster,
-            PASSING,
-            &json!({ "status": { field: full["status"][field] } }),
-        );
-        assert_eq!(added.is_ok(), field == "conditions", "{field}: {added:?}");
+        let added = json!({ "status": { field: full["status"][field] } });
+        patch(&cluster, PASSING, &added).unwrap_err();
     }
     let said = cluster.refused(
         &["replace", "--subresource=status", "-f", "-"],
@@ -234,10 +237,90 @@ fn a_finished_report_stays_as_it_is() {
     );
 
     cluster.ok(&["label", "rr", name, "kymaros.io/retain=true"], None);
-    let mut conditions = full["status"]["conditions"].clone();
-    conditions[0]["message"] = json!("changed");
-    patch(&cluster, name, &json!({ "status": { "conditions": conditions } })).unwrap();
-    assert_eq!(read(&cluster, name)["status"]["conditions"], conditions);
+}
+
+/// Clean-up ends after the report is finished, and says in one condition how; the others are part of the verdict.
+#[test]
+#[ignore = "needs an API server (KYMAROS_TEST_KUBECONFIG); installs the definitions"]
+fn of_the_conditions_of_a_finished_report_only_that_of_clean_up_changes() {
+    let cluster = with_both_examples("conditions");
+    let full = fixture("report-full.yaml");
+    write(&cluster, full.clone());
+    let name = full["metadata"]["name"].as_str().unwrap();
+    let before = full["status"]["conditions"].as_array().unwrap().clone();
+    let at = |kind: &str| before.iter().position(|c| c["type"] == kind).unwrap();
+    let (conclusive, cleaned) = (at("Conclusive"), at("SandboxCleanedUp"));
+    let set =
+        |name: &str, conditions: &[Value]| patch(&cluster, name, &json!({ "status": { "conditions": conditions } }));
+    let changed = |index: usize, key: &str, value: &str| {
+        let mut conditions = before.clone();
+        conditions[index][key] = json!(value);
+        conditions
+    };
+    let without = |index: usize| {
+        let mut conditions = before.clone();
+        conditions.remove(index);
+        conditions
+    };
+    let mut refused = vec![
+        // What makes a verdict say nothing.
+        (name, {
+            let mut conditions = before.clone();
+            conditions[conclusive] = condition("Conclusive", "ProviderUnavailable");
+            conditions
+        }),
+        (name, without(conclusive)),
+        (name, without(cleaned)),
+        (name, Vec::new()),
+        (
+            name,
+            [before.as_slice(), &[condition("SandboxIsolatedToo", "Made")]].concat(),
+        ),
+        // One that has none gets no verdict later.
+        (PASSING, vec![condition("Conclusive", "ProviderUnavailable")]),
+        (
+            PASSING,
+            vec![
+                condition("SandboxCleanedUp", "Left"),
+                condition("Conclusive", "ProviderUnavailable"),
+            ],
+        ),
+    ];
+    for index in (0..before.len()).filter(|index| *index != cleaned) {
+        for (key, value) in [
+            ("message", "changed"),
+            ("reason", "Changed"),
+            ("status", "Unknown"),
+            ("lastTransitionTime", "2020-01-01T00:00:00Z"),
+        ] {
+            refused.push((name, changed(index, key, value)));
+        }
+    }
+    for (name, conditions) in refused {
+        let said = set(name, &conditions).unwrap_err();
+        assert!(
+            said.contains("of the conditions of a finished report only SandboxCleanedUp can be changed"),
+            "{conditions:?}: {said}"
+        );
+    }
+    let away = patch(&cluster, name, &json!({ "status": { "conditions": null } })).unwrap_err();
+    assert!(away.contains("only SandboxCleanedUp can be changed"), "{away}");
+
+    // As the runner does it: the whole list, with one condition in it that is new or another; and the same list once more.
+    let ended = |conditions: &mut Vec<Value>| {
+        conditions.retain(|c| c["type"] != "SandboxCleanedUp");
+        conditions.push(condition("SandboxCleanedUp", "Left"));
+    };
+    let mut after = before.clone();
+    ended(&mut after);
+    for _ in 0..2 {
+        set(name, &after).unwrap();
+        assert_eq!(read(&cluster, name)["status"]["conditions"], json!(after));
+    }
+    let mut added = Vec::new();
+    ended(&mut added);
+    set(PASSING, &added).unwrap();
+    assert_eq!(read(&cluster, PASSING)["status"]["conditions"], json!(added));
 }
 
 /// A value of the same shape that says something else.

@@ -17,9 +17,8 @@ use crate::cluster::fake::{Reply, cluster, status};
 async fn all_of_the_run_goes_in_order_and_nothing_of_others() {
     let (cluster, log, store) = serve(full());
     let outcome = clean_up(&cluster, &run(), in_one_minute()).await;
-    // A ConfigMap with our labels but a name that is not ours may be the provider's: it is named and not touched.
-    assert_eq!(outcome.left.len(), 1, "{outcome}");
-    assert!(outcome.left[0].starts_with("ConfigMap plugin-config: "), "{outcome}");
+    // A ConfigMap with our labels but a name that is not ours is somebody else's: it is neither named nor touched.
+    assert!(outcome.is_complete(), "{outcome}");
     assert_eq!(
         writes(&log),
         [
@@ -268,17 +267,19 @@ async fn kinds_that_are_not_served_are_no_leftovers() {
 async fn leftovers_are_those_of_dead_runs_and_not_what_is_kept() {
     let now: DateTime<Utc> = "2026-01-01T11:00:00Z".parse().unwrap();
     let (cluster, _, store) = serve(full());
-    let found = find_leftovers(&cluster, "shop", "velero", "own999", now).await.unwrap();
+    let found = find_leftovers(&cluster, "kymaros-system", "shop", "velero", "own999", now)
+        .await
+        .unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].run_id.as_str(), found[0].sandboxes.len()), ("abc123", 1));
     assert!(
-        find_leftovers(&cluster, "shop", "velero", "abc123", now)
+        find_leftovers(&cluster, "kymaros-system", "shop", "velero", "abc123", now)
             .await
             .unwrap()
             .is_empty()
     );
     assert!(
-        find_leftovers(&cluster, "other", "velero", "own999", now)
+        find_leftovers(&cluster, "kymaros-system", "other", "velero", "own999", now)
             .await
             .unwrap()
             .is_empty()
@@ -296,18 +297,35 @@ async fn leftovers_are_those_of_dead_runs_and_not_what_is_kept() {
     let left = until - crate::clock::now();
     assert!((7195..=7200).contains(&left.num_seconds()), "{until}");
     assert!(
-        find_leftovers(&cluster, "shop", "velero", "own999", now)
+        find_leftovers(&cluster, "kymaros-system", "shop", "velero", "own999", now)
             .await
             .unwrap()
             .is_empty()
     );
     assert_eq!(
-        find_leftovers(&cluster, "shop", "velero", "own999", until)
+        find_leftovers(&cluster, "kymaros-system", "shop", "velero", "own999", until)
             .await
             .unwrap()
             .len(),
         1
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn leftovers_are_not_those_of_a_run_that_lives() {
+    let now: DateTime<Utc> = "2026-01-01T11:00:00Z".parse().unwrap();
+    let mut sandbox = sandbox();
+    sandbox["metadata"]["annotations"]["kymaros.io/holder"] = json!("abc123/runner-1/u-1");
+    let pod = |phase: &str| json!({"metadata": {"uid": "u-1"}, "status": {"phase": phase}});
+    for (phase, leftovers) in [(Some("Running"), 0), (Some("Failed"), 1), (None, 1)] {
+        let mut store = full().with(SANDBOX, sandbox.clone());
+        if let Some(phase) = phase {
+            store = store.with("/api/v1/namespaces/kymaros-system/pods/runner-1", pod(phase));
+        }
+        let (cluster, ..) = serve(store);
+        let found = find_leftovers(&cluster, "kymaros-system", "shop", "velero", "own999", now).await;
+        assert_eq!(found.unwrap().len(), leftovers, "{phase:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
