@@ -34,7 +34,7 @@ pub const HOST_ACCESS: [&str; 6] = [
 pub const FENCE_PREFIX: &str = "kymaros-fence-";
 /// The one of them that admits pods only to a sandbox that is closed.
 pub const CLOSED_FENCE: &str = "kymaros-fence-sandbox-closed";
-/// The `ConfigMap` of an overlay by which whoever installs the fence says what RestoreTests may ask for. It is not applied.
+/// The `ConfigMap` of an overlay by which whoever installs the fence says what a `RestoreTest` may ask for. It is not applied.
 pub const INSTALLATION: &str = "kymaros-installation";
 /// Prefix of the sign of life that any of the provider's servers may give; the installation names those that may give the others.
 pub const UNLISTED_PREFIX: &str = "kymaros-unlisted-";

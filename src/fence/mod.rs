@@ -382,9 +382,13 @@ where
 /// Refusals that a sandbox gives for its first moments: those of a new namespace, and that it is not closed, which admission learns a
 /// moment after the network policy was made. The latter comes as 422 and not as 403.
 fn passes_soon(error: &Error) -> bool {
-    const NOT_CLOSED: &str = "no params found for policy binding";
-    let unclosed = |text: &str| text.contains(CLOSED_FENCE) && text.contains(NOT_CLOSED);
+    let unclosed = |text: &str| text.contains(CLOSED_FENCE) && is_blind(text);
     passes_with_rights(error) || error.server_message().is_some_and(unclosed)
+}
+
+/// A policy of ours was not given its parameter.
+fn is_blind(text: &str) -> bool {
+    text.contains(FENCE_PREFIX) && text.contains("no params found for policy binding")
 }
 
 /// Refusals that a new namespace gives for its first moments: rights not yet in force, no default `ServiceAccount` yet, a
@@ -407,10 +411,17 @@ fn is_fence(error: &Error) -> bool {
     error.server_message().is_some_and(|text| text.contains(FENCE_PREFIX))
 }
 
+/// Admission looks for what is there and does not see it.
+const BLIND: &str = "admission does not see what is there: a kube-apiserver stops looking at the kinds that parameterise its policies when \
+                     the last such policy is deleted, and starts again only with its next start. If the runner's policies were deleted and \
+                     applied again, restart it";
+
 /// The end of a run whose sandbox could not be had.
 fn stop(error: &Error) -> Stop {
     if error.is_transient() {
         Stop::new(Reason::ApiUnavailable, error.to_string())
+    } else if error.server_message().is_some_and(is_blind) {
+        Stop::new(Reason::SandboxDenied, format!("{BLIND} ({error})"))
     } else {
         Stop::new(
             Reason::SandboxDenied,

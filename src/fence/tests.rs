@@ -306,6 +306,17 @@ async fn only_refusals_of_the_first_moments_are_waited_out() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_does_not_look_any_more_has_to_be_restarted() {
+    let (cluster, _) = cluster(|_| Reply::status(422, "Invalid", NOT_CLOSED));
+    let error = cluster.all::<Namespace>().get("x").await.unwrap_err();
+    let stop = super::stop(&error);
+    assert!(
+        stop.reason == Reason::SandboxDenied && stop.message.contains("restart it"),
+        "{stop:?}"
+    );
+}
+
 /// A cluster whose pods reach what `reaches` says, given whether network policies shut them in; its probe pods end at once.
 pub(super) fn nodes(reaches: fn(bool, &str) -> bool) -> (Cluster, Log) {
     let mut pods: BTreeMap<String, Value> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! No pod starts in a sandbox that is not closed, and nobody opens one: neither whoever a restored RoleBinding names, nor an
+//! No pod starts in a sandbox that is not closed, and nobody opens one: neither whoever a restored `RoleBinding` names, nor an
 //! administrator by accident, nor the runner.
 
 use std::time::Duration;
@@ -103,7 +103,7 @@ async fn no_pod_in_a_sandbox_that_is_open() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// Removes a NetworkPolicy as nobody but the namespace controller can.
+/// Removes a `NetworkPolicy` as nobody but the namespace controller can.
 async fn removed(policy: &Value) -> Option<String> {
     let controller = crate::support::client(Some("system:serviceaccount:kube-system:namespace-controller")).await;
     match send(&controller, Verb::Remove, policy).await {

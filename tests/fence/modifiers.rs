@@ -11,7 +11,7 @@ use crate::support::cases::{Expect, Verb, case, failures, with};
 use crate::support::scene::Scene;
 
 /// The text that the runner writes for a test with these options of `spec.restore`.
-pub(crate) fn text(options: Value, neutraliser: Neutraliser) -> String {
+pub(crate) fn text(options: &Value, neutraliser: Neutraliser) -> String {
     let test: RestoreTest = serde_json::from_value(json!({
         "apiVersion": "restore.kymaros.io/v1alpha1", "kind": "RestoreTest",
         "metadata": {"name": "fence", "namespace": "kymaros-system", "uid": "u-1"},
@@ -25,7 +25,7 @@ pub(crate) fn text(options: Value, neutraliser: Neutraliser) -> String {
 
 /// The rules of every drill, with one more before the last line.
 fn and(rule: &str) -> String {
-    let all = text(json!({}), Neutraliser::Admission);
+    let all = text(&json!({}), Neutraliser::Admission);
     format!("{},\n{rule}\n]}}", all.strip_suffix("\n]}").expect("the last line"))
 }
 
@@ -50,7 +50,7 @@ async fn only_rules_that_the_runner_makes() {
     let not_made = refused("a resource modifier rule that the runner does not make");
     let classes = json!({"storageClassMapping": {"fast": "standard", "1": "inf", "a.b-c": "d.e"}});
     let longest = json!({"storageClassMapping": {"f".repeat(63): "t".repeat(63)}});
-    let all = text(json!({}), Neutraliser::Admission);
+    let all = text(&json!({}), Neutraliser::Admission);
     // What became a ClusterRoleBinding of production's volume, and made the token cluster-admin.
     let takeover = json!({
         "conditions": {"groupResource": "persistentvolumes"},
@@ -76,19 +76,19 @@ async fn only_rules_that_the_runner_makes() {
         case(
             "of a drill that maps storage classes",
             Verb::Create,
-            rules(&text(classes.clone(), Neutraliser::Admission)),
+            rules(&text(&classes, Neutraliser::Admission)),
             Expect::Accepted,
         ),
         case(
             "of a drill that maps classes of the longest names",
             Verb::Create,
-            rules(&text(longest, Neutraliser::Admission)),
+            rules(&text(&longest, Neutraliser::Admission)),
             Expect::Accepted,
         ),
         case(
             "of a drill where admission changes nothing",
             Verb::Create,
-            rules(&text(classes, Neutraliser::Modifiers)),
+            rules(&text(&classes, Neutraliser::Modifiers)),
             Expect::Accepted,
         ),
         case(

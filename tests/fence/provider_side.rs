@@ -304,7 +304,7 @@ async fn requests_config_maps_and_leases() {
     let alive = own("velero.io/v1", "ServerStatusRequest", &format!("kymaros-{run}"));
     let map = with(
         &own("v1", "ConfigMap", &format!("kymaros-{run}")),
-        json!({"data": {"rules.yaml": crate::modifiers::text(json!({}), Neutraliser::Admission)}}),
+        json!({"data": {"rules.yaml": crate::modifiers::text(&json!({}), Neutraliser::Admission)}}),
     );
     let their_map = foreign("v1", "ConfigMap", &format!("theirs-{run}"));
     let their_download = with(
