@@ -91,10 +91,13 @@ async fn namespaces_and_role_bindings() {
             refused("velero.io/exclude-from-backup of a sandbox must be true"),
         ),
         case(
-            "a sandbox with a cloud identity",
+            "a sandbox on nodes of its choice",
             Verb::Create,
-            with(&fresh, annotation("iam.amazonaws.com/permitted", json!(".*"))),
-            refused("only give a sandbox annotations kymaros.io/*, not iam.amazonaws.com/permitted"),
+            with(
+                &fresh,
+                annotation("scheduler.alpha.kubernetes.io/node-selector", json!("a=b")),
+            ),
+            refused("only give a sandbox annotations kymaros.io/*, not scheduler.alpha.kubernetes.io/node-selector"),
         ),
         case(
             "a sandbox that somebody owns",

@@ -158,13 +158,6 @@ fn without_rbac(scene: &Scene) -> Vec<crate::support::cases::Case> {
     let admin = json!({"roleRef": {"name": "cluster-admin"}, "metadata": {"name": "admin"}});
     let refused = Expect::Refused;
     vec![
-        // As installed; the scene's policies let such sandboxes be made.
-        case(
-            "a sandbox of the level privileged",
-            Verb::Create,
-            crate::support::cases::sandbox(&format!("new-kymaros-{}", scene.run)),
-            refused("twin-namespaces", "does not allow sandbox.podSecurity: privileged"),
-        ),
         case(
             "changing a Restore",
             Verb::Patch,

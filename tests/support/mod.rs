@@ -109,6 +109,13 @@ pub(crate) fn apply_base() {
     if kubectl_in_cluster(&["get", "namespace", "velero"], None).is_err() {
         kubectl_in_cluster(&["create", "namespace", "velero"], None).expect("the provider's namespace");
     }
+    // Opt-in parts of an earlier installation, of the scenarios for example.
+    let parts = ["exec", "header-secrets", "parcels"].map(|part| format!("clusterrole/kymaros-sandbox-{part}"));
+    let args: Vec<&str> = ["delete", "--ignore-not-found"]
+        .into_iter()
+        .chain(parts.iter().map(String::as_str))
+        .collect();
+    kubectl_in_cluster(&args, None).expect("the opt-in parts are gone");
     for kustomization in ["kustomize/crds", "kustomize/base"] {
         apply(&["-k", &root().join(kustomization).to_string_lossy()], None);
     }
