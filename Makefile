@@ -24,7 +24,7 @@ image: ## the image, as build/image.tar
 scenarios: ## only the other scenarios, on the bed with the image of this tree
 	tests/run bed image scenarios
 
-applications: ## seventeen real applications, which must be worth 100 points; not part of test, as their image takes minutes to make
+applications: ## eighteen real applications, which must be worth 100 points; not part of test, as their image takes minutes to make
 	tests/run bed image applications
 
 soak: ## more of it, for hours: SEEDS (50) other seeds, as many runs killed at random, and long outages in every phase
