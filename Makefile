@@ -1,5 +1,5 @@
 # `make` alone says what there is. The test bed is a real cluster with a real Velero: tests/cluster/README.md.
-.PHONY: help demo demo-down test truth image scenarios safety soak bed-build bed-up bed-down
+.PHONY: help demo demo-down test truth image scenarios safety applications soak bed-build bed-up bed-down
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ image: ## the image, as build/image.tar
 
 scenarios: ## only the other scenarios, on the bed with the image of this tree
 	tests/run bed image scenarios
+
+applications: ## eighteen real applications, which must be worth 100 points; not part of test, as their image takes minutes to make
+	tests/run bed image applications
 
 soak: ## more of it, for hours: SEEDS (50) other seeds, as many runs killed at random, and long outages in every phase
 	tests/run bed image

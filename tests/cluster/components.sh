@@ -99,7 +99,7 @@ image_recipe() {
         [ "$applet" = busybox ] || RECIPE+=("link:/bin/$applet=busybox")
       done
       ;;
-    debian-apps)
+    debian-apps | debian-servers)
       RECIPE=()
       return
       ;;
@@ -108,6 +108,9 @@ image_recipe() {
   RECIPE+=("$users" dir:/tmp dir:/root dir:/home)
 }
 
+# The script that makes an image's root file system, where that is a whole Debian.
+debian_root_of() { if [ "$1" = debian-apps ]; then echo "$HERE/debian-root"; else echo "$HERE/$1"; fi; }
+
 # The folder of an image's archive, which is called image.tar (after image_recipe).
 image_dir() {
   local key
@@ -115,7 +118,7 @@ image_dir() {
     printf '%s\n' "$IMAGE" "${RECIPE[@]#"$BIN"}" | sed "s#$BIN##"
     sha256sum < "$HERE/oci.py"
     case $1 in
-      debian-apps) sha256sum < "$HERE/debian-root" ;;
+      debian-apps | debian-servers) sha256sum < "$(debian_root_of "$1")" ;;
       busybox | velero-plugin-for-aws) sha256sum < /bin/busybox ;;
     esac
   } | short_hash)
