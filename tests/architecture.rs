@@ -167,7 +167,7 @@ fn claims_of_security_name_their_tests() {
         .collect();
     let is_there = |name: &str| {
         let folders = ["tests/safety", "tests/truth", "tests/scenarios"];
-        fence.contains(&format!("async fn {name}()"))
+        fence.contains(&format!("fn {name}()"))
             || folders
                 .iter()
                 .any(|folder| Path::new(folder).join(format!("{name}.yaml")).exists())
