@@ -185,6 +185,13 @@ async fn every_broken_pod_is_explained() {
             json!({"containers": [{"name": "main", "image": "registry.local/httpd:1",
                 "securityContext": {"capabilities": {"add": ["NET_ADMIN"]}}}]}),
         ),
+        workload(
+            "Deployment",
+            "unconfined",
+            Some(1),
+            json!({"containers": [{"name": "main", "image": "registry.local/httpd:1",
+                "securityContext": {"seccompProfile": {"type": "Unconfined"}}}]}),
+        ),
     ]);
     let cluster = cluster().await;
     let mut startup = startup(&cluster, &[broken.facts.clone(), refused.facts.clone()], 300, 15);
@@ -293,7 +300,7 @@ async fn every_broken_pod_is_explained() {
             "no pod could be made — exceeded quota: kymaros-quota",
         ),
         (
-            "vpn",
+            "unconfined",
             true,
             Fault::PodSecurity,
             "no pod could be made — violates PodSecurity \"baseline:latest\"",
@@ -310,8 +317,8 @@ async fn every_broken_pod_is_explained() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert_eq!(facts.failures.len(), table.len(), "and nothing else is at fault");
-    // Our own policies would refuse it whatever the level: nobody expects it.
-    assert_eq!(facts.held, ["refused/host"]);
+    // Our own policies would refuse them whatever the level: nobody expects them.
+    assert_eq!(facts.held, ["refused/host", "refused/vpn"]);
     let fine: Vec<_> = facts
         .workloads
         .iter()
