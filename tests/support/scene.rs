@@ -100,28 +100,13 @@ impl Scene {
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "trial", "namespace": self.foreign},
             "spec": {"containers": [{"name": "c", "image": "i"}]},
         });
-        let mut last = String::new();
-        for _ in 0..100 {
-            match send(&self.admin, Verb::Create, &pod).await {
-                Outcome::Accepted(_) => return,
-                outcome => last = outcome.to_string(),
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("no pod may start in a sandbox that is closed, after 10 s: {last}");
+        accepted(&self.admin, &pod, "no pod may start in a sandbox that is closed").await;
     }
 
     /// Waits until the patched policy is in force.
     async fn privileged_sandboxes_are_allowed(&self) {
-        let mut last = String::new();
-        for _ in 0..100 {
-            match send(&self.runner, Verb::Create, &sandbox(&self.sandbox)).await {
-                Outcome::Accepted(_) => return,
-                outcome => last = outcome.to_string(),
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("no sandbox of the level privileged may be made after 10 s: {last}");
+        let sandbox = sandbox(&self.sandbox);
+        accepted(&self.runner, &sandbox, "no sandbox of the level privileged may be made").await;
     }
 
     /// Waits until the runner has its rights in the sandbox: the authorizer learns of a binding a moment after it was made,
@@ -130,15 +115,7 @@ impl Scene {
         let quota = json!({
             "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "trial", "namespace": self.sandbox}, "spec": {},
         });
-        let mut last = String::new();
-        for _ in 0..100 {
-            match send(&self.runner, Verb::Create, &quota).await {
-                Outcome::Accepted(_) => return,
-                outcome => last = outcome.to_string(),
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("the runner has no rights in its sandbox after 10 s: {last}");
+        accepted(&self.runner, &quota, "the runner has no rights in its sandbox").await;
     }
 
     /// Waits until the first and the last policy answer: a new policy is in force a second or two after it was written.
@@ -177,6 +154,19 @@ impl Scene {
             send(&self.admin, Verb::Remove, &namespace).await;
         }
     }
+}
+
+/// Waits until the object may be created, by dry runs; what is wrong if it never may.
+async fn accepted(client: &Client, object: &Value, otherwise: &str) {
+    let mut last = String::new();
+    for _ in 0..100 {
+        match send(client, Verb::Create, object).await {
+            Outcome::Accepted(_) => return,
+            outcome => last = outcome.to_string(),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{otherwise} after 10 s: {last}");
 }
 
 /// The policy without which admission lets no pod into a sandbox.
