@@ -37,7 +37,7 @@ pub enum VolumeState {
     NoData(String),
     /// The backup holds data that is not (all) back.
     NotRestored(String),
-    /// Nobody uses the claim, or the pod that its data belongs into was kept out, so there is nothing to see.
+    /// Nobody uses the claim, or nothing shows what is in its volume. Where a pod mounts it, that costs the level's points.
     NotTested(String),
 }
 
@@ -112,6 +112,8 @@ pub fn judge(brief: &Brief, facts: &Facts) -> Completeness {
     }
 
     let mut volumes = Vec::new();
+    // What a judged pod uses costs the points when nobody knows what is in it.
+    let mut unproved = Vec::new();
     for volume in &facts.volumes {
         let claim = name_in(
             brief,
@@ -122,7 +124,12 @@ pub fn judge(brief: &Brief, facts: &Facts) -> Completeness {
         match &state {
             VolumeState::NoData(why) => tally.replace(&claim, format!("no data in the backup: {why}")),
             VolumeState::NotRestored(why) => tally.replace(&claim, why.clone()),
-            VolumeState::NotTested(why) => not_tested.push(format!("{claim} ({why})")),
+            VolumeState::NotTested(why) => {
+                not_tested.push(format!("{claim} ({why})"));
+                if volume.mounted {
+                    unproved.push(format!("{claim}: {why}"));
+                }
+            }
             VolumeState::Restored | VolumeState::Empty => {}
         }
         volumes.push((volume.clone(), state));
@@ -135,7 +142,9 @@ pub fn judge(brief: &Brief, facts: &Facts) -> Completeness {
         format!("{claim} ({ended})")
     }));
     Completeness {
-        level: level(&tally, unseen.len(), brief).tested(tested).not_tested(not_tested),
+        level: level(&tally, unseen.len(), &unproved, brief)
+            .tested(tested)
+            .not_tested(not_tested),
         looked_at: true,
         missing: tally.missing,
         volumes,
@@ -183,7 +192,7 @@ fn unseen_claims(facts: &Facts) -> Vec<(&KindFacts, &String)> {
         .collect()
 }
 
-fn level(tally: &Tally, unseen: usize, brief: &Brief) -> Level {
+fn level(tally: &Tally, unseen: usize, unproved: &[String], brief: &Brief) -> Level {
     let partial = if brief.partial_restore {
         "; only what spec.backupSource.labelSelector selects was restored, so this says nothing of the rest"
     } else {
@@ -194,6 +203,12 @@ fn level(tally: &Tally, unseen: usize, brief: &Brief) -> Level {
     if tally.missing.is_empty() && unseen > 0 {
         return Level::skip(format!(
             "Skipped: all expected resources are in the sandbox, but the run ended before the data of {unseen} claims was looked at"
+        ));
+    }
+    if tally.missing.is_empty() && !unproved.is_empty() {
+        return Level::skip(format!(
+            "Skipped: all expected resources are in the sandbox, but nothing shows what is in volumes that pods mount: {}",
+            first_few(unproved, 3)
         ));
     }
     if tally.missing.is_empty() {
@@ -213,7 +228,12 @@ fn level(tally: &Tally, unseen: usize, brief: &Brief) -> Level {
         first_few(&texts, 3)
     );
     // A list of volumes that names claims the list of resources does not must not earn full marks either.
-    let points = share(COMPLETENESS, present.saturating_sub(unseen), tally.expected).min(COMPLETENESS - 1);
+    let points = share(
+        COMPLETENESS,
+        present.saturating_sub(unseen + unproved.len()),
+        tally.expected,
+    )
+    .min(COMPLETENESS - 1);
     Level::fail(points, detail)
 }
 
@@ -289,7 +309,11 @@ pub fn state(volume: &VolumeFacts) -> VolumeState {
         return VolumeState::NoData(why.clone());
     }
     if let (Some(why), None) = (&volume.pod_held, &volume.restore_phase) {
-        return VolumeState::NotTested(why.clone());
+        return if volume.mounted {
+            VolumeState::NotRestored(format!("{why}; the pods that mount it started on an empty volume"))
+        } else {
+            VolumeState::NotTested(why.clone())
+        };
     }
     if volume.mounted && volume.claim_phase.as_deref() != Some("Bound") {
         let phase = volume.claim_phase.as_deref().unwrap_or("missing");

@@ -180,9 +180,19 @@ fn effective_stop(brief: &Brief, facts: &Facts) -> Option<Stop> {
 
 /// `startedAt` less the provider's own start of the backup, in whole seconds; a clock that is off gives 0, not a negative age.
 fn age(facts: &Facts) -> Option<std::time::Duration> {
-    let backup_started = facts.backup.as_ref()?.started_at?;
-    let seconds = (status::started_at(facts) - backup_started).num_seconds();
+    let seconds = age_in_seconds(facts)?;
     Some(std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+/// How far in the future the backup was begun; `None` if it was not.
+fn ahead(facts: &Facts) -> Option<std::time::Duration> {
+    let ahead = u64::try_from(age_in_seconds(facts)?.checked_neg()?).ok()?;
+    (ahead > 0).then(|| std::time::Duration::from_secs(ahead))
+}
+
+fn age_in_seconds(facts: &Facts) -> Option<i64> {
+    let backup_started = facts.backup.as_ref()?.started_at?;
+    Some((status::started_at(facts) - backup_started).num_seconds())
 }
 
 type Levels = [(&'static str, u32, Level); 6];
@@ -253,6 +263,13 @@ fn message(brief: &Brief, facts: &Facts, verdict: &Verdict) -> String {
             "the backup is {} old, sla.maxBackupAge is {}",
             Duration::from(age),
             short(target)
+        ));
+    }
+    if let Some(ahead) = ahead(facts) {
+        parts.push(format!(
+            "the backup's recorded start is {} after this run's, so the clocks of the provider and the API server disagree and its age \
+             cannot be told",
+            Duration::from(ahead)
         ));
     }
     if let Some(newer) = facts.backup.as_ref().and_then(|b| b.newer_unusable.first()) {

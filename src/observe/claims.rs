@@ -9,7 +9,9 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use crate::facts::{KindFacts, SandboxFacts, VolumeFacts};
 use crate::redact;
-use crate::velero::{ClaimData, DataDownload, PodVolumeRestore, VolumeRestoreStatus, Volumes};
+use crate::velero::{
+    CSI_SNAPSHOT, ClaimData, DataDownload, POD_VOLUME_BACKUP, PodVolumeRestore, VolumeRestoreStatus, Volumes,
+};
 
 /// A claim in a sandbox.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -88,6 +90,7 @@ fn volume(evidence: &Evidence<'_>, source: &str, claim: &str) -> VolumeFacts {
             .is_some_and(|class| evidence.patient_classes.contains(class)),
         ..VolumeFacts::default()
     };
+    let restored = worst(evidence, source, claim, seen);
     match evidence.backup.claim(source, claim) {
         ClaimData::Stored { method, bytes, pod, .. } => {
             facts.method = Some(method);
@@ -99,9 +102,16 @@ fn volume(evidence: &Evidence<'_>, source: &str, claim: &str) -> VolumeFacts {
                 ))
             });
         }
-        ClaimData::Nothing { reason } => facts.no_data = Some(reason),
+        // A volume that the provider has filled to the last byte was in the backup, whatever its list lacks.
+        ClaimData::Nothing { reason } => match restored.filter(|(_, status)| status.is_complete()) {
+            Some((method, status)) => {
+                facts.method = Some(method.to_owned());
+                facts.bytes = status.progress.total_bytes;
+            }
+            None => facts.no_data = Some(reason),
+        },
     }
-    if let Some(status) = worst(evidence, source, claim, seen) {
+    if let Some((_, status)) = restored {
         facts.to_restore = status.progress.total_bytes;
         facts.restored_bytes = status.progress.bytes_done;
         facts.restore_phase = Some(status.phase.to_string());
@@ -111,13 +121,13 @@ fn volume(evidence: &Evidence<'_>, source: &str, claim: &str) -> VolumeFacts {
     facts
 }
 
-/// The record of filling this claim's volume; if there are several, one that did not end well.
+/// The record of filling this claim's volume, with the way its data was kept; if there are several, one that did not end well.
 fn worst<'e>(
     evidence: &Evidence<'e>,
     source: &str,
     claim: &str,
     seen: Option<&ClaimSeen>,
-) -> Option<&'e VolumeRestoreStatus> {
+) -> Option<(&'static str, &'e VolumeRestoreStatus)> {
     let sandbox = evidence.sandboxes.iter().find(|sandbox| sandbox.source == source)?;
     let from_files = evidence
         .from_files
@@ -126,7 +136,7 @@ fn worst<'e>(
             restore.spec.pod.namespace == sandbox.name
                 && seen.is_some_and(|claim| restore.claim_uid() == Some(claim.uid.as_str()))
         })
-        .map(|restore| &restore.status);
+        .map(|restore| (POD_VOLUME_BACKUP, &restore.status));
     let from_snapshots = evidence
         .from_snapshots
         .iter()
@@ -134,10 +144,10 @@ fn worst<'e>(
             let target = &download.spec.target_volume;
             target.namespace == sandbox.name && target.pvc == claim
         })
-        .map(|download| &download.status);
+        .map(|download| (CSI_SNAPSHOT, &download.status));
     from_files
         .chain(from_snapshots)
-        .min_by_key(|status| status.is_complete())
+        .min_by_key(|(_, status)| status.is_complete())
 }
 
 #[cfg(test)]

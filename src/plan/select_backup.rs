@@ -89,20 +89,62 @@ pub struct Selection {
     pub candidates: Vec<Point>,
     /// The others that could concern the namespaces, newest first.
     pub refused: Vec<Refused>,
-    /// Those that failed, newest first.
-    failed: Vec<(DateTime<Utc>, UnusableBackup)>,
+    /// Those that cannot be restored from, as far as the provider's objects tell.
+    unusable: Vec<Passed>,
     /// An older one was drawn on purpose.
     random: bool,
 }
 
+/// A backup that was passed over because nothing can be restored from it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Passed {
+    started_at: DateTime<Utc>,
+    backup: UnusableBackup,
+}
+
+impl Passed {
+    /// A candidate that turned out to be unusable for this reason, which reads well in brackets.
+    pub fn new(point: &Point, reason: String) -> Self {
+        Self {
+            started_at: point.started_at,
+            backup: UnusableBackup {
+                name: point.name.clone(),
+                phase: reason,
+            },
+        }
+    }
+
+    /// The backup's name.
+    pub(super) fn name(&self) -> &str {
+        &self.backup.name
+    }
+
+    /// What makes it unusable.
+    pub(super) fn reason(&self) -> &str {
+        &self.backup.phase
+    }
+}
+
 impl Selection {
-    /// Failed backups that would have been taken before `chosen`, newest first. One that still runs is none. If the choice
-    /// is by chance, those count that are newer than every usable one.
-    pub fn newer_unusable(&self, chosen: &Point) -> Vec<UnusableBackup> {
-        let newest = self.candidates.iter().map(|point| point.started_at).max();
+    /// Unusable backups that would have been taken before `chosen`, newest first; `found` are those of the candidates of which only
+    /// their files told. One that still runs is none. If the choice is by chance, those count that are newer than every usable one.
+    pub fn newer_unusable(&self, chosen: &Point, found: &[Passed]) -> Vec<UnusableBackup> {
+        let is_found = |point: &&Point| !found.iter().any(|passed| passed.backup.name == point.name);
+        let newest = self
+            .candidates
+            .iter()
+            .filter(is_found)
+            .map(|point| point.started_at)
+            .max();
         let bar = newest.filter(|_| self.random).unwrap_or(chosen.started_at);
-        let newer = self.failed.iter().filter(|(started_at, _)| *started_at > bar);
-        newer.map(|(_, backup)| backup.clone()).collect()
+        let mut newer: Vec<&Passed> = self
+            .unusable
+            .iter()
+            .chain(found)
+            .filter(|passed| passed.started_at > bar)
+            .collect();
+        newer.sort_by(|a, b| (b.started_at, &b.backup.name).cmp(&(a.started_at, &a.backup.name)));
+        newer.into_iter().map(|passed| passed.backup.clone()).collect()
     }
 }
 
@@ -172,11 +214,16 @@ fn latest(test: &ValidTest, inventory: &Inventory<'_>, now: DateTime<Utc>, rando
                 lacking.join(", ")
             )))
         };
-        let failed = is_failed(test, backup) && lacking.is_empty();
-        if let Some(started_at) = began(backup).filter(|_| failed) {
+        // One that is being deleted or expires was taken away on purpose, and one that runs may still become good.
+        let unusable = match &outcome {
+            Err(Obstacle::Location(why)) => Some(why.clone()),
+            _ if is_failed(test, backup) && lacking.is_empty() => Some(backup.status.phase.to_string()),
+            _ => None,
+        };
+        if let Some((started_at, phase)) = began(backup).zip(unusable) {
             let name = backup.name().to_owned();
-            let phase = backup.status.phase.to_string();
-            selection.failed.push((started_at, UnusableBackup { name, phase }));
+            let backup = UnusableBackup { name, phase };
+            selection.unusable.push(Passed { started_at, backup });
         }
         let reason = match outcome {
             Ok(point) => {
@@ -199,7 +246,6 @@ fn latest(test: &ValidTest, inventory: &Inventory<'_>, now: DateTime<Utc>, rando
     selection
         .refused
         .sort_by(|a, b| (b.started_at, &b.name).cmp(&(a.started_at, &a.name)));
-    selection.failed.sort_by(|a, b| (b.0, &b.1.name).cmp(&(a.0, &a.1.name)));
     if selection.candidates.is_empty() {
         return Err(nothing_usable(test, inventory, &selection.refused, out_of_reach));
     }

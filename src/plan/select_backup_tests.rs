@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::ValidTest;
 use super::fixtures::{from, namespaces, plain_test};
-use super::membership::{holds, none_holds};
-use super::select_backup::{Inventory, Point, Selection, rank};
+use super::membership::{holds, newer_lacking, none_holds};
+use super::select_backup::{Inventory, Passed, Point, Selection, rank};
 use crate::api::{Duration, RestoreTest, Selection as Choice};
 use crate::facts::{Reason, Stop, UnusableBackup};
 use crate::velero::{Backup, BackupStorageLocation, Contents, DeleteBackupRequest};
@@ -242,7 +242,7 @@ fn a_request_to_delete_counts_in_any_phase() {
         assert_eq!(names(&selection), ["a"], "{phase}");
         assert_eq!(selection.refused[0].reason, "is being deleted");
         // Its deletion is no failure of the backup.
-        assert_eq!(selection.newer_unusable(&selection.candidates[0]), []);
+        assert_eq!(selection.newer_unusable(&selection.candidates[0], &[]), []);
     }
 }
 
@@ -332,7 +332,7 @@ fn newer_failures_are_told_and_nothing_else_is() {
         let selection = ranked(&latest(change), &backups).unwrap();
         let good = selection.candidates.iter().find(|point| point.name == "good").unwrap();
         let newer: Vec<String> = selection
-            .newer_unusable(good)
+            .newer_unusable(good, &[])
             .iter()
             .map(|b| format!("{} {}", b.name, b.phase))
             .collect();
@@ -383,7 +383,7 @@ fn a_random_choice_reaches_every_backup_and_is_the_same_for_the_same_draw() {
         assert_eq!(names, ["b0", "b1", "b2", "b3", "b4", "b5"]);
         // An old one drawn on purpose makes no failure of before the newest good one newer.
         let newer: Vec<_> = selection
-            .newer_unusable(&selection.candidates[0])
+            .newer_unusable(&selection.candidates[0], &[])
             .into_iter()
             .map(|b| b.name)
             .collect();
@@ -400,7 +400,7 @@ fn a_named_backup_is_taken_and_no_other() {
     let backups = [ok("a", 3), ok("b", 4)];
     let selection = ranked(&named("a"), &backups).unwrap();
     assert_eq!(names(&selection), ["a"]);
-    assert_eq!(selection.newer_unusable(&selection.candidates[0]), []);
+    assert_eq!(selection.newer_unusable(&selection.candidates[0], &[]), []);
     let (reason, message) = stop(ranked(&named("c"), &backups));
     assert_eq!(reason, Reason::BackupNotFound);
     assert_eq!(
@@ -535,7 +535,7 @@ fn what_is_missing_in_every_candidate_is_said() {
         test.spec.backup_source.backup_name = "a".into();
         test.spec.backup_source.namespaces = namespaces(&["shop", "db"]);
     });
-    let stop = none_holds(&test, &[(point("a"), vec!["db".into()])]);
+    let stop = none_holds(&test, &[(point("a"), vec!["db".into()])], &[]);
     assert_eq!(
         stop,
         Stop::new(Reason::NamespaceNotInBackup, "backup a does not hold namespace db")
@@ -545,7 +545,7 @@ fn what_is_missing_in_every_candidate_is_said() {
     let tried: Vec<_> = ["a", "b", "c", "d", "e", "f"]
         .map(|name| (point(name), vec!["shop".into(), "db".into()]))
         .to_vec();
-    let stop = none_holds(&test, &tried);
+    let stop = none_holds(&test, &tried, &[]);
     assert_eq!(stop.reason, Reason::BackupNotFound);
     let start = "no usable backup holds all of shop, db: backup a does not hold namespaces shop, db; backup b";
     assert!(
@@ -553,4 +553,57 @@ fn what_is_missing_in_every_candidate_is_said() {
         "{}",
         stop.message
     );
+}
+
+#[test]
+fn whatever_makes_a_newer_backup_unusable_is_said() {
+    let backups = [
+        ok("good", 3),
+        ok("without-files", 5),
+        backup("failed", 6, json!({ "status": { "phase": "Failed" } })),
+        backup("away", 7, json!({ "spec": { "storageLocation": "cold" } })),
+        ok("older-without-files", 2),
+    ];
+    let locations = [location("default", "Available"), location("cold", "Unavailable")];
+    let selection = ranked_at(&latest(|_| {}), &backups, &locations, &[]).unwrap();
+    let point = |name: &str| selection.candidates.iter().find(|point| point.name == name).unwrap();
+    let gone = ["without-files", "older-without-files"].map(|name| Passed::new(point(name), "its list is gone".into()));
+    let newer: Vec<_> = selection.newer_unusable(point("good"), &gone);
+    let newer: Vec<_> = newer.iter().map(|b| (b.name.as_str(), b.phase.as_str())).collect();
+    assert_eq!(
+        newer,
+        [
+            (
+                "away",
+                "lies in BackupStorageLocation cold, which is Unavailable (no route to store)"
+            ),
+            ("failed", "Failed"),
+            ("without-files", "its list is gone"),
+        ]
+    );
+    let stop = none_holds(&latest(|_| {}), &[], &gone);
+    assert_eq!(stop.reason, Reason::BackupUnusable);
+    assert!(
+        stop.message
+            .ends_with("backup without-files: its list is gone; backup older-without-files: its list is gone")
+    );
+}
+
+#[test]
+fn newer_backups_without_the_namespace_are_mentioned() {
+    let selection = ranked(&latest(|_| {}), &[ok("a", 3), ok("b", 4), ok("c", 5)]).unwrap();
+    let tried = |names: &[&str]| -> Vec<(Point, Vec<String>)> {
+        let named = selection
+            .candidates
+            .iter()
+            .filter(|point| names.contains(&point.name.as_str()));
+        named.map(|point| (point.clone(), vec!["shop".to_owned()])).collect()
+    };
+    let chosen = selection.candidates.last().unwrap();
+    assert_eq!(newer_lacking(chosen, &[]), None);
+    assert_eq!(
+        newer_lacking(chosen, &tried(&["b", "c"])).unwrap(),
+        "newer backup c does not hold namespace shop although its spec includes it, nor does 1 more; is it still backed up?"
+    );
+    assert_eq!(newer_lacking(&selection.candidates[0], &tried(&["b"])), None);
 }

@@ -24,6 +24,8 @@ pub(super) struct Chosen {
     pub(super) volumes: Volumes,
     /// The way to its files and those of its restores.
     pub(super) downloads: Downloads,
+    /// Newer backups that should hold the namespaces and do not: one sentence for the report.
+    pub(super) lacking: Option<String>,
 }
 
 /// Chooses the backup. The error says why there is none, or why that cannot be known.
@@ -40,6 +42,7 @@ pub(super) async fn choose(velero: &Velero, test: &ValidTest, random: u64) -> Re
     let sources: BTreeSet<String> = test.sources().into_iter().collect();
     let trust = velero.trust(&locations).await;
     let downloads = velero.downloads(&trust).map_err(|error| lists(&error))?;
+    let mut gone = Vec::new();
     let mut missed = Vec::new();
     for point in selection.candidates.iter().take(MOST_LISTS) {
         let wanted = sources.clone();
@@ -49,13 +52,7 @@ pub(super) async fn choose(velero: &Velero, test: &ValidTest, random: u64) -> Re
             // Its files are gone from the store although the store answers: that is a finding about the backup.
             Err(DownloadError::NotAvailable(_)) => {
                 let reason = "its list of objects is not in the object store".to_owned();
-                if test.named_backup().is_some() {
-                    return Err(Stop::new(
-                        Reason::BackupUnusable,
-                        format!("backup {}: {reason}", point.name),
-                    ));
-                }
-                missed.push((point.clone(), vec![reason]));
+                gone.push(plan::Passed::new(point, reason));
                 continue;
             }
             Err(error) => return Err(lists(&error)),
@@ -63,9 +60,10 @@ pub(super) async fn choose(velero: &Velero, test: &ValidTest, random: u64) -> Re
         match plan::holds(&contents, &test.sources()) {
             Ok(()) => {
                 let volumes = volumes(&downloads, point, &sources).await?;
-                let mut facts = point.facts(selection.newer_unusable(point));
+                let mut facts = point.facts(selection.newer_unusable(point, &gone));
                 facts.bytes = volumes.total_bytes;
                 return Ok(Chosen {
+                    lacking: plan::newer_lacking(point, &missed),
                     point: point.clone(),
                     facts,
                     contents,
@@ -76,7 +74,7 @@ pub(super) async fn choose(velero: &Velero, test: &ValidTest, random: u64) -> Re
             Err(missing) => missed.push((point.clone(), missing)),
         }
     }
-    Err(plan::none_holds(test, &missed))
+    Err(plan::none_holds(test, &missed, &gone))
 }
 
 async fn volumes(downloads: &Downloads, point: &Point, sources: &BTreeSet<String>) -> Result<Volumes, Stop> {
@@ -84,8 +82,11 @@ async fn volumes(downloads: &Downloads, point: &Point, sources: &BTreeSet<String
     let parse = move |reader: &mut dyn std::io::Read| velero::read_volume_infos(reader, &wanted);
     match downloads.fetch(FileKind::BackupVolumeInfos, &point.name, parse).await {
         Ok(volumes) => Ok(volumes),
-        // Without this file nobody can say that any claim has data, so none counts as having any.
-        Err(DownloadError::NotAvailable(_)) => Ok(Volumes::default()),
+        // Velero before 1.13 wrote none. Then a claim has the data that the restore is seen to bring back, and no other.
+        Err(DownloadError::NotAvailable(_)) => Ok(Volumes {
+            unlisted: Some("the backup's list of volumes is not in the object store".to_owned()),
+            ..Volumes::default()
+        }),
         Err(error) => Err(lists(&error)),
     }
 }

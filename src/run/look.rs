@@ -10,12 +10,14 @@ use super::{Restored, Run};
 use crate::build::restore::Neutraliser;
 use crate::checks;
 use crate::cluster::{DownloadError, Downloads, Velero};
-use crate::facts::{Fault, KindFacts, ObjectFacts, ProviderProblem, Reason, RestoreFacts, SandboxFacts, Stop};
+use crate::facts::{
+    Fault, KindFacts, NotTested, ObjectFacts, ProviderProblem, Reason, RestoreFacts, SandboxFacts, Stop,
+};
 use crate::fence;
 use crate::judge::level::first_few;
 use crate::observe::{self, BarePod, ProviderVolumes, Settled, Startup, StartupOptions};
 use crate::plan::{self, ValidTest};
-use crate::velero::{self, Cause, FileKind, Outcomes, Problem, RestorePhase};
+use crate::velero::{self, Cause, FileKind, Furnished, Outcomes, Problem, RestorePhase};
 
 /// How long a look may take that only makes a message clearer.
 const GLANCE: Duration = Duration::from_secs(5);
@@ -38,7 +40,14 @@ impl Run<'_> {
         let Some(restore) = self.facts.restore.as_mut() else {
             return Ok(());
         };
-        let outcomes = results(&restored.chosen.downloads, restore, &self.facts.sandboxes, &expected).await?;
+        let mut expected = expected;
+        let outcomes = results(
+            &restored.chosen.downloads,
+            restore,
+            &self.facts.sandboxes,
+            &mut expected,
+        )
+        .await?;
         restore.created_items = outcomes
             .as_ref()
             .map(|o| observe::created_items(o, &self.facts.sandboxes));
@@ -51,7 +60,6 @@ impl Run<'_> {
         if let Some(stop) = restore::end(restore, &phase) {
             return Err(stop);
         }
-        let mut expected = expected;
         let bare = bare_pods(
             test,
             restored,
@@ -294,7 +302,7 @@ async fn results(
     downloads: &Downloads,
     restore: &mut RestoreFacts,
     sandboxes: &[SandboxFacts],
-    expected: &[KindFacts],
+    expected: &mut [KindFacts],
 ) -> Result<Option<Outcomes>, Stop> {
     match downloads
         .fetch(FileKind::RestoreResults, &restore.name, |reader| {
@@ -313,6 +321,7 @@ async fn results(
                 .collect();
             restore.warning_count = results.warnings.total;
             restore.warnings = results.warnings.texts;
+            furnished(&results.warnings.furnished, sandboxes, expected);
         }
         Err(DownloadError::Api(error)) => return Err(super::api(error)),
         Err(error) => restore.results_unreadable = Some(error.to_string()),
@@ -361,6 +370,30 @@ fn problem(problem: &Problem, sandboxes: &[SandboxFacts], expected: &[KindFacts]
         name: item.map(|i| i.name.clone()),
         message,
         fault: fault(problem.cause),
+    }
+}
+
+/// Takes objects that the cluster puts into every new namespace out of what is expected: what is in the sandbox is not the backup's.
+fn furnished(objects: &[Furnished], sandboxes: &[SandboxFacts], expected: &mut [KindFacts]) {
+    for object in objects {
+        let Some(sandbox) = sandboxes.iter().find(|sandbox| sandbox.name == object.namespace) else {
+            continue;
+        };
+        for kind in expected
+            .iter_mut()
+            .filter(|k| k.source == sandbox.source && k.kind == object.kind)
+        {
+            let before = kind.expected.len();
+            kind.expected.retain(|name| *name != object.name);
+            if kind.expected.len() < before {
+                kind.not_tested.push(NotTested {
+                    name: object.name.clone(),
+                    reason:
+                        "something in this cluster puts it into every new namespace, so the backup's was not restored"
+                            .to_owned(),
+                });
+            }
+        }
     }
 }
 

@@ -216,6 +216,7 @@ impl Run<'_> {
         fence::self_test(self.cluster, &self.settings.pod.namespace, velero.namespace()).await?;
         let chosen = choose::choose(&velero, &valid, admit::random()?).await?;
         self.facts.backup = Some(chosen.facts.clone());
+        self.facts.notes.extend(chosen.lacking.clone());
         tracing::info!(backup = chosen.point.name, started = %chosen.point.started_at, objects = chosen.contents.len(), "backup chosen");
 
         let discovery = self.cluster.discover().await.map_err(api)?;

@@ -31,9 +31,9 @@ pub use resource_list::{
 };
 pub use restore::{ModifierRef, Progress, Restore, RestorePhase, RestoreSpec, RestoreStatus};
 pub use results::{
-    Cause, Errors, Item, MAX_TEXTS, Problem, Results, Warnings, made_by_the_cluster, noise, read_results,
+    Cause, Errors, Furnished, Item, MAX_TEXTS, Problem, Results, Warnings, made_by_the_cluster, noise, read_results,
 };
-pub use volume_info::{ClaimData, Volumes, read_volume_infos};
+pub use volume_info::{CSI_SNAPSHOT, ClaimData, POD_VOLUME_BACKUP, Volumes, read_volume_infos};
 pub use volume_restores::{
     DataDownload, DataDownloadSpec, PodReference, PodVolumeRestore, PodVolumeRestoreSpec, TargetVolume,
     TransferProgress, VolumeRestorePhase, VolumeRestoreStatus,

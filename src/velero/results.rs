@@ -52,6 +52,20 @@ pub struct Warnings {
     pub noise: usize,
     /// The first texts that are no noise.
     pub texts: Vec<String>,
+    /// Objects that stood in a sandbox before the provider came to them and differ from the backup's; the first of them. A sandbox
+    /// is made empty, so something in this cluster puts them into every new namespace. They count as noise.
+    pub furnished: Vec<Furnished>,
+}
+
+/// An object that something in the cluster puts into every new namespace.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Furnished {
+    /// The sandbox.
+    pub namespace: String,
+    /// Its kind, without a group.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// One error.
@@ -270,9 +284,20 @@ impl Errors {
 }
 
 impl Warnings {
-    fn add(&mut self, text: &str) {
+    fn add(&mut self, namespace: Option<&str>, text: &str) {
         if noise(text).is_some() {
             self.noise += 1;
+            return;
+        }
+        if let Some((namespace, (kind, name))) = namespace.zip(about_an_object_that_exists(text)) {
+            self.noise += 1;
+            if self.furnished.len() < MAX_TEXTS {
+                self.furnished.push(Furnished {
+                    namespace: namespace.to_owned(),
+                    kind: cut(kind).to_owned(),
+                    name: cut(name).to_owned(),
+                });
+            }
             return;
         }
         self.total += 1;
@@ -475,7 +500,7 @@ impl Visitor<'_> for Text<'_> {
         if self.errors {
             self.results.errors.add(self.namespace, text);
         } else {
-            self.results.warnings.add(text);
+            self.results.warnings.add(self.namespace, text);
         }
         Ok(())
     }

@@ -13,7 +13,11 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use super::clip::parser;
 
 /// Ways of keeping a volume's data that can be restored from.
-const METHODS: [&str; 3] = ["PodVolumeBackup", "CSISnapshot", "NativeSnapshot"];
+const METHODS: [&str; 3] = [POD_VOLUME_BACKUP, CSI_SNAPSHOT, "NativeSnapshot"];
+/// File by file, through a pod that mounts the volume.
+pub const POD_VOLUME_BACKUP: &str = "PodVolumeBackup";
+/// By a snapshot of the storage, moved into the store or not.
+pub const CSI_SNAPSHOT: &str = "CSISnapshot";
 
 /// The volumes of a backup, of the wanted namespaces.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -22,6 +26,8 @@ pub struct Volumes {
     pub claims: BTreeMap<(String, String), ClaimData>,
     /// Bytes of all of them, pods' own volumes included; `None` if no volume has data.
     pub total_bytes: Option<u64>,
+    /// Why the backup's list of volumes cannot be read, if it cannot: then only the restore itself shows what there was.
+    pub unlisted: Option<String>,
 }
 
 /// What a backup has of one claim.
@@ -59,7 +65,10 @@ impl Volumes {
             .get(&(namespace.to_owned(), name.to_owned()))
             .cloned()
             .unwrap_or_else(|| ClaimData::Nothing {
-                reason: "the backup has no entry for its volume".to_owned(),
+                reason: self
+                    .unlisted
+                    .clone()
+                    .unwrap_or_else(|| "the backup has no entry for its volume".to_owned()),
             })
     }
 }
@@ -107,11 +116,17 @@ impl Entry {
                 .filter(|reason| !reason.is_empty());
             return nothing(reason.unwrap_or_else(|| "the backup skipped it".to_owned()));
         }
-        if self.result.as_deref() != Some("succeeded") {
-            return nothing(match &self.result {
-                Some(result) => format!("the backup of its volume ended {result}"),
-                None => "the backup of its volume has no result".to_owned(),
-            });
+        let transfers = || {
+            [&self.pvb_info, &self.snapshot_data_movement_info]
+                .into_iter()
+                .flatten()
+        };
+        match self.result.as_deref() {
+            Some("succeeded") => {}
+            Some(result) => return nothing(format!("the backup of its volume ended {result}")),
+            // Velero before 1.15 writes none; what it transferred says whether it is complete.
+            None if transfers().any(|transfer| transfer.phase.as_deref() == Some("Completed")) => {}
+            None => return nothing("the backup of its volume has no result".to_owned()),
         }
         let Some(method) = self.backup_method.as_deref().filter(|method| METHODS.contains(method)) else {
             return nothing(match &self.backup_method {
@@ -120,8 +135,7 @@ impl Entry {
             });
         };
         // Moved snapshots have both a transfer and a snapshot; what counts is what reached the store.
-        let transfers = [&self.pvb_info, &self.snapshot_data_movement_info];
-        for transfer in transfers.into_iter().flatten() {
+        for transfer in transfers() {
             let phase = transfer.phase.as_deref().unwrap_or_default();
             if !matches!(phase, "" | "Completed") {
                 return nothing(format!("the transfer of its volume ended {phase}"));
@@ -129,10 +143,8 @@ impl Entry {
         }
         ClaimData::Stored {
             method: method.to_owned(),
-            bytes: transfers
-                .into_iter()
-                .chain([&self.csi_snapshot_info])
-                .flatten()
+            bytes: transfers()
+                .chain(&self.csi_snapshot_info)
                 .find_map(|transfer| transfer.size)
                 .unwrap_or(0),
             pod: self.pvb_info.as_ref().and_then(|transfer| transfer.pod_name.clone()),

@@ -124,6 +124,15 @@ pub(super) const TABLE: &[Row] = &[
     ("the volume of a Job that is held back", |_, f| f.volumes[0] = VolumeFacts {
             restore_phase: None, mounted: false, claim_phase: Some("Pending".into()), pod_held: Some("job".into()), ..volume()
         }, 100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "every level"),
+    ("the volume of a Job that is held back, which the application mounts", |_, f| f.volumes[0] = VolumeFacts {
+            restore_phase: None, pod_held: Some("job".into()), ..volume()
+        }, 89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "job; the pods that mount it started on an empty volume"),
+    ("a snapshot of which nobody knows what came back", |_, f| f.volumes[0] = VolumeFacts {
+            method: Some("CSISnapshot".into()), restore_phase: None, ..volume()
+        }, 80, Outcome::Partial, "NotFullyTested", [25, 0, 20, 20, 10, 5], "nothing shows what is in volumes that pods mount"),
+    ("the same, which no pod mounts", |_, f| f.volumes[0] = VolumeFacts {
+            method: Some("CSISnapshot".into()), restore_phase: None, mounted: false, ..volume()
+        }, 100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "every level"),
     ("a volume restore that failed", |_, f| {
             restore(f).phase = "PartiallyFailed".into();
             restore(f).error_count = 1;
@@ -143,6 +152,8 @@ pub(super) const TABLE: &[Row] = &[
         89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "restored no volume for it"),
     ("a mounted claim that is not bound", |_, f| f.volumes[0].claim_phase = Some("Pending".into()),
         89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "a pod mounts it, but the claim is Pending"),
+    ("a backup from the future", |_, f| f.backup.as_mut().unwrap().started_at = Some("2099-01-01T00:00:00Z".parse().unwrap()),
+        100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "clock"),
     ("an empty volume", |_, f| f.volumes[0] = VolumeFacts { bytes: 0, to_restore: 0, restored_bytes: 0, ..volume() },
         100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "every level"),
     ("a kind that may not be listed", |_, f| { objects(f)[2].present = None; objects(f)[2].unlisted = Some("add a role".into()); },

@@ -204,6 +204,32 @@ fn noise_is_told_from_warnings() {
 }
 
 #[test]
+fn what_stood_in_the_sandbox_before_is_noise_and_named() {
+    let exists = |what: &str| {
+        format!(
+            "could not restore, {what} already exists. Warning: the in-cluster version is different than the backed-up version"
+        )
+    };
+    let bundle = exists("ConfigMap:ca-bundle");
+    let results = read(
+        &serde_json::json!({"warnings": {
+            "namespaces": {"a": [bundle, exists("ConfigMap:kube-root-ca.crt"), exists("Secret \"pull\"")]},
+            // Nothing that belongs to the cluster was made with the sandbox.
+            "cluster": [exists("ClusterRole:admin")],
+        }})
+        .to_string(),
+    );
+    assert_eq!((results.warnings.total, results.warnings.noise), (1, 3));
+    let named: Vec<_> = results
+        .warnings
+        .furnished
+        .iter()
+        .map(|f| (&*f.namespace, &*f.kind, &*f.name))
+        .collect();
+    assert_eq!(named, [("a", "ConfigMap", "ca-bundle"), ("a", "Secret", "pull")]);
+}
+
+#[test]
 fn the_scopes_of_errors() {
     let results =
         read(r#"{"errors":{"velero":["v"],"cluster":["c"],"namespaces":{"a":["1","2"],"b":["3"]}},"warnings":{}}"#);
