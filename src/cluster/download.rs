@@ -22,7 +22,7 @@ use super::error::{Error, chain};
 use super::objects::Objects;
 use super::{USER_AGENT, Waited};
 use crate::names::PROVIDER_PREFIX;
-use crate::velero::{DownloadPhase, DownloadRequest, DownloadRequestSpec, DownloadTarget, FileKind};
+use crate::velero::{self, DownloadPhase, DownloadRequest, DownloadRequestSpec, DownloadTarget, FileKind};
 
 /// How long the server may take to sign a URL. It serves requests one at a time, so others' may stand before ours.
 const SIGNING: Duration = Duration::from_secs(30);
@@ -41,6 +41,9 @@ const TRANSFER: Duration = Duration::from_mins(5);
 /// Tries of a GET that may pass, and the pause between them.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Bytes read of a refusal; the codes stand at its beginning.
+const REFUSAL: usize = 4 * 1024;
 
 /// Bytes of one file, unpacked. Lists of the largest clusters have a tenth of it.
 const LARGEST: u64 = 512 * 1024 * 1024;
@@ -113,6 +116,21 @@ pub enum DownloadError {
     /// The API server.
     #[error(transparent)]
     Api(#[from] Error),
+}
+
+impl DownloadError {
+    /// May the same request be answered later? What the store certainly does not have, and what it has in another form, stays so.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::NoSuchObject | Self::NotAvailable(_) | Self::BadTrust(_) => false,
+            Self::Api(error) => error.is_transient(),
+            Self::NotSigned { .. }
+            | Self::Unreachable { .. }
+            | Self::Untrusted { .. }
+            | Self::Refused { .. }
+            | Self::Unreadable { .. } => true,
+        }
+    }
 }
 
 /// The authorities that a store's certificate may come from, besides the bundled ones.
@@ -264,12 +282,12 @@ impl Downloads {
             let result = self.http.get(url).send().await;
             let error = match result {
                 Ok(answer) if answer.status().is_success() => return Ok(answer),
-                Ok(answer) if answer.status() == StatusCode::NOT_FOUND => {
-                    return Err(DownloadError::NotAvailable(kind));
-                }
                 Ok(answer) => {
                     let status = answer.status();
                     let host = host_of(answer.url().as_str());
+                    if status == StatusCode::NOT_FOUND && velero::says_no_such_file(&beginning(answer).await) {
+                        return Err(DownloadError::NotAvailable(kind));
+                    }
                     let error = DownloadError::Refused {
                         kind,
                         host,
@@ -289,6 +307,18 @@ impl Downloads {
             sleep(PAUSE).await;
         }
     }
+}
+
+/// The beginning of what a store says when it refuses; empty if it says nothing that can be read.
+async fn beginning(mut answer: reqwest::Response) -> String {
+    let mut text = Vec::new();
+    while text.len() < REFUSAL {
+        match answer.chunk().await {
+            Ok(Some(piece)) => text.extend_from_slice(&piece[..piece.len().min(REFUSAL)]),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// What a request that got no answer ended in; at once if trying again cannot help.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::restore;
-use super::{Restored, Run};
+use super::patience::patiently;
+use super::{Restored, Run, choose, restore};
 use crate::build::restore::Neutraliser;
 use crate::checks;
 use crate::cluster::{DownloadError, Downloads, Velero};
@@ -24,6 +24,9 @@ const GLANCE: Duration = Duration::from_secs(5);
 
 /// A dependency has this long to answer.
 const DIAL: Duration = Duration::from_secs(5);
+
+/// A restore that ended with errors, as the provider spells it.
+const PARTIAL: &str = "PartiallyFailed";
 
 impl Run<'_> {
     /// Everything after the provider has stopped writing.
@@ -52,12 +55,20 @@ impl Run<'_> {
             .as_ref()
             .map(|o| observe::created_items(o, &self.facts.sandboxes));
         let phase = RestorePhase::from(restore.phase.as_str());
-        let missed_data = restore.errors.iter().any(|e| e.fault == Fault::Storage);
+        let missed_data =
+            restore.errors.iter().any(|e| e.fault == Fault::Storage) || phase == RestorePhase::FailedValidation;
         if missed_data && restore.storage_lost.is_none() {
             let location = &restored.chosen.point.storage_location;
-            restore.storage_lost = restore::storage_lost(velero, location).await.map_err(super::api)?;
+            restore.storage_lost = patiently(async || restore::storage_lost(velero, location).await)
+                .await
+                .map_err(super::api)?;
         }
-        if let Some(stop) = restore::end(restore, &phase) {
+        let backup_gone = phase == RestorePhase::FailedValidation
+            && patiently(async || velero.backup(&restored.chosen.point.name).await)
+                .await
+                .map_err(super::api)?
+                .is_none();
+        if let Some(stop) = restore::end(restore, &phase, backup_gone) {
             return Err(stop);
         }
         let bare = bare_pods(
@@ -87,23 +98,30 @@ impl Run<'_> {
         let waited_from = options.restored.saturating_duration_since(options.since);
         self.recovered(settled, restored.after, waited_from, checked_after);
 
-        let kinds = self.facts.objects.get_or_insert_default();
-        observe::recheck(
-            self.cluster,
-            &restored.discovery,
-            &self.facts.sandboxes,
-            &mut kinds.kinds,
-            outcomes.as_ref(),
-        )
-        .await
-        .map_err(super::api)?;
-        self.facts.hardcoded_names = observe::hardcoded_names(self.cluster, &self.facts.sandboxes, &kinds.kinds)
-            .await
-            .map_err(super::api)?;
+        self.last_look(restored, outcomes.as_ref()).await;
         let (names, problem) = fence::outside_names(&self.names).await;
         self.facts.outside_names = names;
         self.facts.notes.extend(problem);
         Ok(())
+    }
+
+    /// What makes a report say more. The verdict is complete without it, so what fails here is said and costs nothing.
+    async fn last_look(&mut self, restored: &Restored, outcomes: Option<&Outcomes>) {
+        let kinds = &mut self.facts.objects.get_or_insert_default().kinds;
+        let sandboxes = &self.facts.sandboxes;
+        let again = observe::recheck(self.cluster, &restored.discovery, sandboxes, kinds, outcomes).await;
+        if let Err(error) = again {
+            let note =
+                format!("whether everything was still in the sandbox after the checks could not be looked at: {error}");
+            self.facts.notes.push(note);
+        }
+        match observe::hardcoded_names(self.cluster, sandboxes, kinds).await {
+            Ok(names) => self.facts.hardcoded_names = names,
+            Err(error) => {
+                let note = format!("restored configuration could not be searched for names of the source: {error}");
+                self.facts.notes.push(note);
+            }
+        }
     }
 
     /// Says what holds a restore up that did not end in time: volumes are written into pods, and one that cannot start is
@@ -130,7 +148,7 @@ impl Run<'_> {
             return Ok(Settled::Blind);
         };
         let counted = self.neutraliser == Some(Neutraliser::Admission);
-        let (counted, settled) = tokio::join!(
+        let inventory = patiently(async || {
             observe::inventory(
                 self.cluster,
                 &restored.discovery,
@@ -138,10 +156,11 @@ impl Run<'_> {
                 &mut objects.kinds,
                 outcomes,
                 test.is_partial(),
-                counted
-            ),
-            startup.settled(),
-        );
+                counted,
+            )
+            .await
+        });
+        let (counted, settled) = tokio::join!(inventory, startup.settled());
         if let Some(restore) = &mut self.facts.restore {
             restore.created_items = counted.map_err(super::api)?;
         }
@@ -157,8 +176,12 @@ impl Run<'_> {
 
     /// What became of the claims' data. Every volume restore has ended by now.
     async fn volumes(&mut self, velero: &Velero, restored: &Restored) -> Result<(), Stop> {
-        let from_files = velero.pod_volumes(&restored.uid).await.map_err(super::api)?;
-        let from_snapshots = velero.data_downloads(&restored.uid).await.map_err(super::api)?;
+        let from_files = patiently(async || velero.pod_volumes(&restored.uid).await)
+            .await
+            .map_err(super::api)?;
+        let from_snapshots = patiently(async || velero.data_downloads(&restored.uid).await)
+            .await
+            .map_err(super::api)?;
         let held_pods = self.held_pods(restored);
         let provider = ProviderVolumes {
             backup: &restored.chosen.volumes,
@@ -174,9 +197,10 @@ impl Run<'_> {
             .flat_map(|o| &o.kinds)
             .cloned()
             .collect::<Vec<_>>();
-        self.facts.volumes = observe::volumes(self.cluster, &self.facts.sandboxes, &kinds, &provider, &mounts)
-            .await
-            .map_err(super::api)?;
+        self.facts.volumes =
+            patiently(async || observe::volumes(self.cluster, &self.facts.sandboxes, &kinds, &provider, &mounts).await)
+                .await
+                .map_err(super::api)?;
         Ok(())
     }
 
@@ -297,19 +321,21 @@ fn blind(startup: &Startup) -> Stop {
     }
 }
 
-/// Reads what the provider says of its restore into the facts, and returns its list of what it did with each object.
+/// Reads what the provider says of its restore into the facts, and returns its list of what it did with each object. Nothing that
+/// the store or the API server fails at here is the backup's fault.
 async fn results(
     downloads: &Downloads,
     restore: &mut RestoreFacts,
     sandboxes: &[SandboxFacts],
     expected: &mut [KindFacts],
 ) -> Result<Option<Outcomes>, Stop> {
-    match downloads
-        .fetch(FileKind::RestoreResults, &restore.name, |reader| {
-            velero::read_results(reader)
-        })
-        .await
-    {
+    let name = restore.name.clone();
+    let answer = patiently(async || {
+        downloads
+            .fetch(FileKind::RestoreResults, &name, |reader| velero::read_results(reader))
+            .await
+    });
+    match answer.await {
         Ok(results) => {
             // Moves of data that failed are counted by the Restore alone.
             restore.error_count = restore.error_count.max(results.errors.total);
@@ -323,22 +349,33 @@ async fn results(
             restore.warnings = results.warnings.texts;
             furnished(&results.warnings.furnished, sandboxes, expected);
         }
-        Err(DownloadError::Api(error)) => return Err(super::api(error)),
-        Err(error) => restore.results_unreadable = Some(error.to_string()),
+        // Nobody can say whose fault its errors are.
+        Err(error @ DownloadError::NotAvailable(_)) if restore.phase == PARTIAL => {
+            let message = format!("Velero ended the restore {PARTIAL}, and what went wrong cannot be read: {error}");
+            return Err(Stop::new(Reason::ProviderUnavailable, message));
+        }
+        Err(error @ (DownloadError::NotAvailable(_) | DownloadError::NoSuchObject)) => {
+            restore.results_unreadable = Some(error.to_string());
+        }
+        Err(error) => return Err(choose::lists(&error)),
     }
     let names: BTreeSet<String> = sandboxes.iter().map(|s| s.name.clone()).collect();
-    match downloads
-        .fetch(FileKind::RestoreResourceList, &restore.name, move |reader| {
-            velero::read_restore_outcomes(reader, &names)
-        })
-        .await
-    {
+    let answer = patiently(async || {
+        let names = names.clone();
+        downloads
+            .fetch(FileKind::RestoreResourceList, &name, move |reader| {
+                velero::read_restore_outcomes(reader, &names)
+            })
+            .await
+    });
+    match answer.await {
         Ok(outcomes) => Ok(Some(outcomes)),
-        Err(DownloadError::Api(error)) => Err(super::api(error)),
-        Err(error) => {
-            tracing::warn!(%error, "the provider's list of what it restored cannot be read");
+        // A restore that failed before it began writes none.
+        Err(error @ (DownloadError::NotAvailable(_) | DownloadError::NoSuchObject)) => {
+            tracing::warn!(%error, "the provider has no list of what it restored");
             Ok(None)
         }
+        Err(error) => Err(choose::lists(&error)),
     }
 }
 

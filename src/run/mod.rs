@@ -8,6 +8,7 @@ mod choose;
 mod finish;
 mod look;
 mod owed;
+mod patience;
 mod restore;
 mod stop;
 mod timeline;

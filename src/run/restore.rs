@@ -14,7 +14,7 @@ use crate::cluster::{Cluster, Error, ProviderError, Query, Velero};
 use crate::facts::{Isolation, Reason, RestoreFacts, SandboxFacts, Stop};
 use crate::names::{MANAGED_BY, label};
 use crate::run::choose::{api, api_ref};
-use crate::velero::{BackupStorageLocation, Restore, RestorePhase};
+use crate::velero::{self, BackupStorageLocation, Restore, RestorePhase};
 
 /// Velero is asked for a sign of life this often while it restores.
 const BETWEEN_SIGNS: Duration = Duration::from_secs(15);
@@ -330,39 +330,36 @@ fn record(facts: &mut RestoreFacts, restore: &Restore) {
 
 /// What Velero says of restores that it found under way when it started.
 const RESTARTED: &str = "during the server starting";
+/// Of one whose backup it could not get out of the store.
+const NOT_READ: &str = "error downloading backup";
+/// Of one whose storage location it knows to be away.
+const AWAY: &str = "is unavailable, cannot retrieve the backup";
 
-/// Ends of a restore that say nothing about the backup, or say something that no restore can change.
-pub(super) fn end(restore: &RestoreFacts, phase: &RestorePhase) -> Option<Stop> {
+/// Ends of a restore that say nothing about the backup, or say something that no restore can change. `backup_gone`: there is no Backup
+/// of this name any more.
+pub(super) fn end(restore: &RestoreFacts, phase: &RestorePhase, backup_gone: bool) -> Option<Stop> {
     let why = restore.failure.clone().unwrap_or_default();
     let stop = |reason, what: &str| Some(Stop::new(reason, format!("{what}: {why}")));
-    if *phase == RestorePhase::Failed && why.contains(RESTARTED) {
-        return stop(Reason::ProviderInterrupted, "Velero restarted in mid-restore");
-    }
     match phase {
-        RestorePhase::Failed if why.contains("error downloading backup") => {
-            // A store that answers "no such file" has lost it; one that does not answer may have it still.
-            let lost = ["NoSuchKey", "NotFound", "not found", "404"]
-                .iter()
-                .any(|word| why.contains(word));
-            if lost {
-                stop(
-                    Reason::BackupUnusable,
-                    "the backup's files are gone from the object store",
-                )
-            } else {
-                stop(
-                    Reason::ProviderUnavailable,
-                    "Velero could not read the backup from the object store",
-                )
-            }
+        RestorePhase::Failed if why.contains(RESTARTED) => {
+            stop(Reason::ProviderInterrupted, "Velero restarted in mid-restore")
         }
-        RestorePhase::FailedValidation if why.contains("unavailable") => {
-            stop(Reason::ProviderUnavailable, "the storage location became unavailable")
-        }
-        RestorePhase::FailedValidation if why.contains("retrieving backup") || why.contains("not found") => stop(
+        // A store that says that it has no such file has lost it; one that says anything else may have it still.
+        RestorePhase::Failed if why.contains(NOT_READ) && velero::says_no_such_file(&why) => stop(
+            Reason::BackupUnusable,
+            "the backup's files are gone from the object store",
+        ),
+        RestorePhase::Failed if why.contains(NOT_READ) => stop(
+            Reason::ProviderUnavailable,
+            "Velero could not read the backup from the object store",
+        ),
+        RestorePhase::FailedValidation if backup_gone => stop(
             Reason::BackupUnusable,
             "the backup vanished before it could be restored",
         ),
+        RestorePhase::FailedValidation if why.contains(AWAY) || restore.storage_lost.is_some() => {
+            stop(Reason::ProviderUnavailable, "the storage location became unavailable")
+        }
         _ => None,
     }
 }
@@ -382,33 +379,66 @@ mod tests {
     #[test]
     fn only_some_failures_say_something_about_the_backup() {
         use RestorePhase::{Completed, Failed, FailedValidation, PartiallyFailed};
-        let reason = |phase: RestorePhase, failure| end(&ended(failure), &phase).map(|s| s.reason);
-        let refused = "restore execution failed: error downloading backup: error copying Backup to temp file: connect: connection refused";
-        assert_eq!(reason(Failed, refused), Some(Reason::ProviderUnavailable));
-        assert_eq!(
-            reason(Failed, "error downloading backup: api error NoSuchKey"),
-            Some(Reason::BackupUnusable)
-        );
-        assert_eq!(
-            reason(
+        let reason = |phase: RestorePhase, failure, gone| end(&ended(failure), &phase, gone).map(|stop| stop.reason);
+        let download = |why: &str| {
+            format!("restore execution failed: error downloading backup: error copying Backup to temp file: {why}")
+        };
+        for (phase, failure, backup_gone, expected) in [
+            (
                 Failed,
-                "found a restore with status \"InProgress\" during the server starting, mark it as \"Failed\""
+                &*download("connect: connection refused"),
+                false,
+                Some(Reason::ProviderUnavailable),
             ),
-            Some(Reason::ProviderInterrupted)
-        );
-        assert_eq!(
-            reason(
+            (
+                Failed,
+                &download("rpc error: code = Unknown desc = api error NoSuchKey: no such key"),
+                false,
+                Some(Reason::BackupUnusable),
+            ),
+            (
+                Failed,
+                &download("ERROR CODE: BlobNotFound"),
+                false,
+                Some(Reason::BackupUnusable),
+            ),
+            // The words alone are anybody's: a bucket, a proxy, a name server.
+            (
+                Failed,
+                &download("api error NoSuchBucket: StatusCode: 404, not found"),
+                false,
+                Some(Reason::ProviderUnavailable),
+            ),
+            (
+                Failed,
+                &download("lookup store: host not found"),
+                false,
+                Some(Reason::ProviderUnavailable),
+            ),
+            (
+                Failed,
+                "found a restore with status \"InProgress\" during the server starting, mark it as \"Failed\"",
+                false,
+                Some(Reason::ProviderInterrupted),
+            ),
+            (
                 FailedValidation,
-                "The BSL default is unavailable, cannot retrieve the backup"
+                "The BSL default is unavailable, cannot retrieve the backup",
+                false,
+                Some(Reason::ProviderUnavailable),
             ),
-            Some(Reason::ProviderUnavailable)
-        );
-        assert_eq!(
-            reason(FailedValidation, "Error retrieving backup: not found"),
-            Some(Reason::BackupUnusable)
-        );
-        assert_eq!(reason(Failed, "panic"), None);
-        assert_eq!(reason(PartiallyFailed, ""), None);
-        assert_eq!(reason(Completed, ""), None);
+            (
+                FailedValidation,
+                "Error retrieving backup: not found",
+                true,
+                Some(Reason::BackupUnusable),
+            ),
+            (FailedValidation, "resource policy not found", false, None),
+            (Failed, "panic", false, None),
+            (PartiallyFailed, "", false, None),
+            (Completed, "", false, None),
+        ] {
+            assert_eq!(reason(phase, failure, backup_gone), expected, "{failure}");
+        }
     }
 }

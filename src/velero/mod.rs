@@ -32,6 +32,7 @@ pub use resource_list::{
 pub use restore::{ModifierRef, Progress, Restore, RestorePhase, RestoreSpec, RestoreStatus};
 pub use results::{
     Cause, Errors, Furnished, Item, MAX_TEXTS, Problem, Results, Warnings, made_by_the_cluster, noise, read_results,
+    says_no_such_file,
 };
 pub use volume_info::{CSI_SNAPSHOT, ClaimData, POD_VOLUME_BACKUP, Volumes, read_volume_infos};
 pub use volume_restores::{

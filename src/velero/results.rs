@@ -148,7 +148,7 @@ const RULES: [(&str, Cause); 17] = [
 const VOLUME_FAILED: &str = "pod volume restore failed";
 
 /// What stands in such an error when the store did not answer. One that answers, but not with the data, has lost it.
-const NO_ANSWER: [&str; 8] = [
+const NO_ANSWER: [&str; 15] = [
     "dial tcp",
     "connection refused",
     "connection reset",
@@ -157,7 +157,25 @@ const NO_ANSWER: [&str; 8] = [
     "i/o timeout",
     "TLS handshake timeout",
     "context deadline exceeded",
+    // Codes by which a store says that it cannot serve anybody, or not with these credentials.
+    "SlowDown",
+    "ServiceUnavailable",
+    "InternalError",
+    "NoSuchBucket",
+    "ContainerNotFound",
+    "InvalidAccessKeyId",
+    "ExpiredToken",
 ];
+
+/// What object stores say of one file that they do not have: the codes of S3's and Azure's APIs, and the words of Google's client.
+/// A bucket that is gone has a code of its own, and a proxy on the way has none.
+const NO_SUCH_FILE: [&str; 3] = ["NoSuchKey", "BlobNotFound", "storage: object doesn't exist"];
+
+/// Does this answer of an object store, or an error that quotes it, say that it has no such file? "404" and "not found" alone may be
+/// anybody's words.
+pub fn says_no_such_file(text: &str) -> bool {
+    NO_SUCH_FILE.iter().any(|code| text.contains(code))
+}
 
 /// Objects that the cluster makes in every namespace by itself, each with the reason: they are in every backup, exist in
 /// the sandbox before Velero comes to them, and differ there.

@@ -129,6 +129,21 @@ async fn a_missing_file_is_no_failure_of_the_store() {
 }
 
 #[tokio::test]
+async fn not_found_alone_says_nothing_of_a_file() {
+    for body in [
+        &b"<?xml version=\"1.0\"?><Error><Code>NoSuchBucket</Code></Error>"[..],
+        b"<html>404 Not Found</html>",
+        b"",
+    ] {
+        let error = names(&downloads(signed(&store(vec![answer("404 Not Found", body)]).await)).0)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, DownloadError::Refused { status: 404, .. }), "{error}");
+        assert!(error.may_pass());
+    }
+}
+
+#[tokio::test]
 async fn a_busy_store_is_asked_again_and_a_refusal_is_not() {
     let url = store(vec![answer("503 Slow Down", b""), answer("200 OK", &packed(LIST))]).await;
     assert_eq!(names(&downloads(signed(&url)).0).await.unwrap(), 2);
