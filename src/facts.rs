@@ -78,6 +78,8 @@ pub struct Facts {
     pub run_started: DateTime<Utc>,
     /// Why the run ended before everything was looked at, if it did.
     pub stop: Option<Stop>,
+    /// The provider's server, once it has answered.
+    pub provider: Option<ProviderFacts>,
     /// The backup that was chosen.
     pub backup: Option<BackupFacts>,
     /// Source namespace and sandbox of each pair that was made.
@@ -206,6 +208,16 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// The provider's server.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct ProviderFacts {
+    /// The provider's name, as tests call it.
+    pub name: String,
+    /// The version that its server gives, if it gives one.
+    pub version: Option<String>,
 }
 
 /// The backup a run restores from.

@@ -73,6 +73,7 @@ fn frozen_conditions() -> Rule {
     validation = frozen("regression"),
     validation = frozen("sandboxes"),
     validation = frozen("runner"),
+    validation = frozen("provider"),
     validation = frozen("digests"),
     validation = frozen("runId"),
     validation = frozen_conditions(),
@@ -184,6 +185,9 @@ pub struct RestoreReportStatus {
     /// The program that wrote this report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner: Option<RunnerInfo>,
+    /// The backup provider that restored. Absent if it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderInfo>,
     /// Chain of evidence: what this report rests on, as digests. It survives the deletion of older reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digests: Option<Digests>,
@@ -543,6 +547,19 @@ pub struct RunnerInfo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub image: Option<String>,
+}
+
+/// The server that did the restore.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderInfo {
+    /// Its name, such as velero.
+    #[schemars(length(max = limits::WORD))]
+    pub name: String,
+    /// The version that its server gives. Absent if it gives none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = limits::WORD))]
+    pub version: Option<String>,
 }
 
 /// What a report rests on. Each is the SHA-256 of JSON with sorted keys and without spaces, in small hexadecimal digits; an

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::api::{
     self, BackupInfo, ChangedKind, CheckResult, CompletenessCounts, HardcodedName, HeldKind, KindCount, LevelResult,
-    LevelStatus, MissingObject, Regression, RestoreReportStatus, Rpo, Rto, RunnerInfo, ScoreCap, TimelineEntry,
-    UnusableBackup, ValidationLevels, VolumeResult, conditions,
+    LevelStatus, MissingObject, ProviderInfo, Regression, RestoreReportStatus, Rpo, Rto, RunnerInfo, ScoreCap,
+    TimelineEntry, UnusableBackup, ValidationLevels, VolumeResult, conditions,
 };
 use crate::facts::{Brief, Facts, Isolation, Status};
 use crate::judge::completeness::{Completeness, VolumeState, counts};
@@ -68,6 +68,10 @@ pub fn status(
         regression: regression(facts, verdict),
         sandboxes: facts.sandboxes.iter().map(|s| s.name.clone()).collect(),
         runner: Some(runner),
+        provider: facts.provider.as_ref().map(|provider| ProviderInfo {
+            name: cut(&provider.name, api::limits::WORD),
+            version: provider.version.as_ref().map(|version| cut(version, api::limits::WORD)),
+        }),
         digests: digests(facts),
         run_id: Some(facts.run_id.clone()),
         conditions: report_conditions(facts, verdict, now),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::clock;
 use crate::cluster::{DownloadError, Downloads, ProviderError, Velero};
-use crate::facts::{BackupFacts, Reason, Stop};
+use crate::facts::{BackupFacts, ProviderFacts, Reason, Stop};
 use crate::plan::{self, Inventory, Point, ValidTest};
 use crate::velero::{self, Contents, FileKind, Volumes};
 
@@ -30,7 +30,6 @@ pub(super) struct Chosen {
 
 /// Chooses the backup. The error says why there is none, or why that cannot be known.
 pub(super) async fn choose(velero: &Velero, test: &ValidTest, random: u64) -> Result<Chosen, Stop> {
-    velero.alive().await.map_err(unavailable)?;
     let (backups, locations, deletions) =
         tokio::try_join!(velero.backups(), velero.locations(), velero.deletions()).map_err(api)?;
     let inventory = Inventory {
@@ -75,6 +74,27 @@ pub(super) async fn choose(velero: &Velero, test: &ValidTest, random: u64) -> Re
         }
     }
     Err(plan::none_holds(test, &missed, &gone))
+}
+
+/// Asks the provider for a sign of life and its version.
+pub(super) async fn provider(velero: &Velero) -> Result<ProviderFacts, Stop> {
+    let version = velero.alive().await.map_err(unavailable)?;
+    Ok(ProviderFacts {
+        name: "velero".to_owned(),
+        version,
+    })
+}
+
+/// A server that is too old would restore, but not say what became of the volumes.
+pub(super) fn supported(provider: &ProviderFacts, namespace: &str) -> Result<(), Stop> {
+    let Some(version) = provider.version.as_ref().filter(|version| velero::is_too_old(version)) else {
+        return Ok(());
+    };
+    let (major, minor) = velero::OLDEST;
+    Err(Stop::new(
+        Reason::ProviderUnavailable,
+        format!("Velero in namespace {namespace} is {version}, and drills need {major}.{minor} or later: upgrade it"),
+    ))
 }
 
 async fn volumes(downloads: &Downloads, point: &Point, sources: &BTreeSet<String>) -> Result<Volumes, Stop> {

@@ -215,6 +215,9 @@ impl Run<'_> {
         .of_test(&valid.name);
 
         fence::self_test(self.cluster, &self.settings.pod.namespace, velero.namespace()).await?;
+        let provider = choose::provider(&velero).await?;
+        self.facts.provider = Some(provider.clone());
+        choose::supported(&provider, velero.namespace())?;
         let chosen = choose::choose(&velero, &valid, admit::random()?).await?;
         self.facts.backup = Some(chosen.facts.clone());
         self.facts.notes.extend(chosen.lacking.clone());

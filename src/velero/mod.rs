@@ -14,6 +14,7 @@ mod resource_list;
 mod restore;
 mod results;
 mod time;
+mod version;
 mod volume_info;
 mod volume_restores;
 
@@ -34,6 +35,7 @@ pub use results::{
     Cause, Errors, Furnished, Item, MAX_TEXTS, Problem, Results, Warnings, made_by_the_cluster, noise, read_results,
     says_no_such_file,
 };
+pub use version::{OLDEST, is_too_old};
 pub use volume_info::{CSI_SNAPSHOT, ClaimData, POD_VOLUME_BACKUP, Volumes, read_volume_infos};
 pub use volume_restores::{
     DataDownload, DataDownloadSpec, PodReference, PodVolumeRestore, PodVolumeRestoreSpec, TargetVolume,
