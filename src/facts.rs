@@ -302,6 +302,20 @@ pub struct RestoreFacts {
     pub results_unreadable: Option<String>,
     /// The backup's storage was seen to be away while the restore ran: what was said of it.
     pub storage_lost: Option<String>,
+    /// Volumes that the drill gave up while it ran, for their pods could not take them.
+    pub given_up: Vec<GivenUp>,
+}
+
+/// A volume that could not be filled, because its pod could not start or was gone. The drill ended it, so that nobody waits for it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct GivenUp {
+    /// The source namespace.
+    pub source: String,
+    /// Name of the provider's volume restore.
+    pub volume_restore: String,
+    /// Why, with the pod's name.
+    pub why: String,
 }
 
 /// One error of the provider.
@@ -334,6 +348,11 @@ pub enum Fault {
     Sandbox,
     /// The provider failed.
     Provider,
+    /// The cluster could not give what the application needs, and another one might: a registry that limits its rate, a claim that
+    /// nothing makes a volume for.
+    Cluster,
+    /// The drill itself ended it, for a reason that stands with the pod: see [`RestoreFacts::given_up`].
+    Drill,
     /// The provider could not get at the backup's data. Whose fault that is depends on whether the storage was there: see
     /// [`RestoreFacts::storage_lost`].
     Storage,

@@ -299,6 +299,12 @@ impl Velero {
         Ok(writing.into_iter().flatten().collect())
     }
 
+    /// Tells one file-system volume to stop; `false` if it is gone. One that no node agent has begun with ends at once, without harm.
+    pub async fn cancel_volume(&self, name: &str) -> Result<bool, Error> {
+        let volumes: Objects<PodVolumeRestore> = self.cluster.namespaced(&self.namespace);
+        unless_gone(volumes.merge(name, &json!({"spec": {"cancel": true}})).await)
+    }
+
     /// Tells every volume of a restore that is still being written to stop; all there is of cancelling one. Returns how many
     /// were told.
     pub async fn cancel(&self, restore_uid: &str) -> Result<usize, Error> {

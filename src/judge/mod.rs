@@ -92,7 +92,7 @@ pub fn judge(brief: &Brief, facts: &Facts) -> Verdict {
         PARTIAL.. => Outcome::Partial,
         _ => Outcome::Fail,
     };
-    let reason = reason(stop.as_ref(), &levels, outcome, fresh);
+    let reason = reason(facts, stop.as_ref(), &levels, outcome, fresh);
     let mut verdict = Verdict {
         score,
         outcome,
@@ -165,6 +165,14 @@ fn effective_stop(brief: &Brief, facts: &Facts) -> Option<Stop> {
         );
         return Some(Stop::new(Reason::SandboxDenied, message));
     }
+    let cluster = of(Fault::Cluster);
+    if !cluster.is_empty() {
+        let message = format!(
+            "what this cluster does not give says nothing about the backup: {}",
+            first_few(&cluster, 2)
+        );
+        return Some(Stop::new(Reason::SandboxDenied, message));
+    }
     let refused = of(Fault::PodSecurity);
     if !refused.is_empty() {
         let message = format!(
@@ -230,9 +238,18 @@ fn cap(facts: &Facts, levels: &Levels, conclusive: bool, fresh: Option<bool>) ->
     ))
 }
 
-fn reason(stop: Option<&Stop>, levels: &Levels, outcome: Outcome, fresh: Option<bool>) -> String {
+fn reason(facts: &Facts, stop: Option<&Stop>, levels: &Levels, outcome: Outcome, fresh: Option<bool>) -> String {
     if let Some(stop) = stop {
         return stop.reason.to_string();
+    }
+    // A volume that no pod could take is missed because of that pod.
+    let given_up = facts
+        .restore
+        .as_ref()
+        .is_some_and(|restore| !restore.given_up.is_empty());
+    let failed = |name: &str| levels.iter().any(|(n, _, l)| *n == name && l.status == Status::Fail);
+    if given_up && failed("podStartup") && !failed("restoreIntegrity") {
+        return "PodStartupFailed".to_owned();
     }
     if let Some((name, _, _)) = levels.iter().find(|(_, _, l)| l.status == Status::Fail) {
         let mut letters = name.chars();

@@ -48,7 +48,7 @@ fn completed(facts: &Facts, restore: &RestoreFacts) -> Level {
 
 /// Refusals by our own rules are no fault of the backup; any other error is, and so is one that could not be read.
 fn partially_failed(facts: &Facts, restore: &RestoreFacts) -> Level {
-    let ours = |e: &&ProviderProblem| matches!(e.fault, Fault::Fence | Fault::PodSecurity);
+    let ours = |e: &&ProviderProblem| matches!(e.fault, Fault::Fence | Fault::PodSecurity | Fault::Drill);
     let refused = restore.errors.iter().filter(ours).count();
     if let Some(why) = &restore.results_unreadable {
         return Level::fail(
@@ -76,9 +76,17 @@ fn partially_failed(facts: &Facts, restore: &RestoreFacts) -> Level {
             "Velero restored nothing: every object was refused by the sandbox's rules",
         );
     }
+    let given_up = restore.errors.iter().filter(|e| e.fault == Fault::Drill).count();
+    let errors = match (refused - given_up, given_up) {
+        (refused, 0) => format!("{refused} objects that the sandbox refuses on purpose"),
+        (0, _) => format!("{given_up} volumes whose pods could not take them"),
+        (refused, _) => format!(
+            "{refused} objects that the sandbox refuses on purpose and {given_up} volumes whose pods could not take them"
+        ),
+    };
     with_warnings(
         restore,
-        &format!("Velero restore completed; its only errors are {refused} objects that the sandbox refuses on purpose"),
+        &format!("Velero restore completed; its only errors are {errors}"),
     )
 }
 

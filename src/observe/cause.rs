@@ -26,7 +26,7 @@ use super::text;
 use crate::facts::Fault;
 
 /// The init container in which Velero fills a pod's volumes from a file-system backup.
-const RESTORE_WAIT: &str = "restore-wait";
+pub(super) const RESTORE_WAIT: &str = "restore-wait";
 
 /// What a node calls waiting between two starts of a container that ends again and again.
 const BACK_OFF: &str = "CrashLoopBackOff";
@@ -56,6 +56,11 @@ impl Cause {
             certain: true,
             ..Self::passing(text)
         }
+    }
+
+    /// What somebody else found out, in whose words it is told.
+    pub(super) fn told(text: &str, fault: Fault) -> Self {
+        Self::certain(text).by(fault)
     }
 
     fn by(self, fault: Fault) -> Self {

@@ -125,6 +125,11 @@ impl Scene {
         }
     }
 
+    /// Is it this sandbox?
+    pub(super) fn is_for(&self, sandbox: &str) -> bool {
+        self.sandbox == sandbox
+    }
+
     /// The namespace this sandbox stands for.
     pub(super) fn source(&self) -> &str {
         &self.source

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, ReplicationController};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
 
 use super::text;
 use crate::names;
@@ -69,6 +70,10 @@ pub(super) struct PodSeen {
     pub(super) restarts_always: bool,
     /// Its `Ready` condition is true.
     pub(super) ready: bool,
+    /// Since when, as its node says it, in whole seconds.
+    pub(super) ready_since: Option<Timestamp>,
+    /// Its node, if it has one.
+    pub(super) node: Option<String>,
     /// Restarts of all its containers.
     pub(super) restarts: u32,
     /// Why it is in its phase, and the words for it.
@@ -186,6 +191,12 @@ impl From<Pod> for PodSeen {
             phase: status.phase.unwrap_or_default(),
             restarts_always: spec.restart_policy.as_deref().unwrap_or("Always") == "Always",
             ready: is_true("Ready"),
+            ready_since: conditions
+                .iter()
+                .find(|condition| condition.type_ == "Ready" && condition.status == "True")
+                .and_then(|condition| condition.last_transition_time.as_ref())
+                .map(|time| time.0),
+            node: spec.node_name,
             restarts: statuses
                 .values()
                 .map(|status| u32::try_from(status.restart_count).unwrap_or(0))

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::stream::{self, BoxStream, SelectAll};
 use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
@@ -19,12 +20,14 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::bare::BarePod;
+use super::cause::Cause;
 use super::incidents::Incident;
 use super::scene::{Change, Object, Watched};
 use super::seen::{ControllerKind, ControllerSeen, PodSeen};
 use super::state::{Blindness, Bounds, Next, Settled, StartupState};
+use super::stuck::{Stuck, Waiting};
 use crate::cluster::{Cluster, Error, Query};
-use crate::facts::{PodFacts, SandboxFacts};
+use crate::facts::{Fault, PodFacts, SandboxFacts};
 
 /// Objects in one answer. Pods are large, and all of a page are in memory at once.
 const PAGE: u32 = 100;
@@ -40,8 +43,8 @@ const REFUSAL_STANDS: Duration = Duration::from_secs(5);
 pub struct StartupOptions {
     /// When the Restore was created; what is reported counts from here.
     pub since: Instant,
-    /// When the restore ended; the timeout counts from here.
-    pub restored: Instant,
+    /// The same by the API server's clock.
+    pub created: DateTime<Utc>,
     /// `podStartup.timeout`.
     pub timeout: Duration,
     /// `podStartup.stableFor`.
@@ -75,8 +78,8 @@ impl fmt::Debug for Startup {
 }
 
 impl Startup {
-    /// Begins to watch when first asked to wait. `bare` are the pods that should be there by themselves.
-    pub fn new(cluster: &Cluster, sandboxes: &[SandboxFacts], options: &StartupOptions, bare: Vec<BarePod>) -> Self {
+    /// Begins to watch when first asked to.
+    pub fn new(cluster: &Cluster, sandboxes: &[SandboxFacts], options: &StartupOptions) -> Self {
         let mut watches = vec![
             Watched::Pods,
             Watched::Controllers(ControllerKind::Deployment),
@@ -89,7 +92,8 @@ impl Startup {
             watches.push(Watched::Controllers(ControllerKind::ReplicationController));
         }
         let bounds = Bounds {
-            from: options.restored.saturating_duration_since(options.since),
+            created: crate::api::time::to_time(options.created).0,
+            from: None,
             timeout: options.timeout,
             stable_for: options.stable_for,
         };
@@ -103,10 +107,21 @@ impl Startup {
         });
         Self {
             messages: messages.collect(),
-            state: StartupState::new(sandboxes, &watches, bounds, bare),
+            state: StartupState::new(sandboxes, &watches, bounds),
             since: options.since,
             refused: BTreeMap::new(),
         }
+    }
+
+    /// The restore ended `after` so long. From here the timeout counts, and what is not there is missed; `bare` are the pods that
+    /// should be there by themselves.
+    pub fn begin(&mut self, after: Duration, bare: Vec<BarePod>) {
+        self.state.begin(after, bare);
+    }
+
+    /// Has the restore ended?
+    pub fn has_begun(&self) -> bool {
+        self.state.has_begun()
     }
 
     /// Returns when all that should run are ready, when that has become impossible, or when the time is up. Safe to drop.
@@ -138,8 +153,8 @@ impl Startup {
         }
     }
 
-    /// Takes in what the watches say, for ever.
-    async fn watch_on(&mut self) -> Infallible {
+    /// Takes in what the watches say, for ever. Safe to drop.
+    pub async fn watch_on(&mut self) -> Infallible {
         loop {
             match self.messages.next().await {
                 Some(message) => self.take(message),
@@ -174,6 +189,7 @@ impl Startup {
                 if !matches!(change, Change::Begin(_)) {
                     self.refused.remove(&(index, watched));
                 }
+                self.state.tick(self.since.elapsed());
                 return self.state.apply(index, change);
             }
             Message::Nothing => return,
@@ -200,27 +216,24 @@ impl Startup {
         self.state.blindness()
     }
 
+    /// Why pods are not up, as things stand: one line each.
+    pub fn not_up(&self) -> Vec<String> {
+        self.facts().failures.into_iter().map(|pod| pod.cause).collect()
+    }
+
+    /// What keeps the pods of these volumes from being filled, and whatever else is known of the pods.
+    pub fn stuck(&self, volume: &Waiting<'_>) -> Option<Stuck> {
+        self.state.scenes().iter().find_map(|scene| scene.stuck(volume))
+    }
+
+    /// Nothing helps this pod any more: what it says of itself is replaced.
+    pub fn give_up(&mut self, source: &str, pod: &str, why: &str, fault: Fault) {
+        self.state.give_up(source, pod, Cause::told(why, fault));
+    }
+
     /// Source namespaces and claims of all pods that run or are to run.
     pub fn mounts(&self) -> BTreeSet<(String, String)> {
         self.state.mounts()
-    }
-}
-
-/// Why pods of these sandboxes are not up, as things stand: one line each. A look that takes longer than `limit` or is refused
-/// finds nothing.
-pub async fn why_not_up(cluster: &Cluster, sandboxes: &[SandboxFacts], limit: Duration) -> Vec<String> {
-    let since = Instant::now();
-    let options = StartupOptions {
-        since,
-        restored: since,
-        timeout: Duration::ZERO,
-        stable_for: Duration::ZERO,
-        replication_controllers: false,
-    };
-    let mut startup = Startup::new(cluster, sandboxes, &options, Vec::new());
-    match tokio::time::timeout(limit, startup.settled()).await {
-        Ok(Settled::Failed | Settled::TimedOut) => startup.facts().failures.into_iter().map(|pod| pod.cause).collect(),
-        Ok(Settled::AllReady | Settled::Blind) | Err(_) => Vec::new(),
     }
 }
 

@@ -21,9 +21,9 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::bare::BarePod;
-use super::cause;
+use super::cause::{self, Cause};
 use super::desired::{Assessment, is_ready};
-use super::scene::{Change, Scene, Watched};
+use super::scene::{Change, Object, Scene, Watched};
 use crate::facts::{PodFacts, PodFailure, SandboxFacts};
 
 /// How long the rest may still take once something certainly cannot start. Ending at once would count pods as not ready
@@ -67,8 +67,10 @@ pub(super) enum Next<T> {
 /// The bounds of the wait.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Bounds {
-    /// When the wait began: the end of the restore.
-    pub(super) from: Duration,
+    /// When the Restore was created, by the API server's clock.
+    pub(super) created: Timestamp,
+    /// When the wait began: the end of the restore. `None` while it lasts.
+    pub(super) from: Option<Duration>,
     /// How long it may last.
     pub(super) timeout: Duration,
     /// How long all must stay ready.
@@ -82,6 +84,12 @@ pub(super) struct StartupState {
     /// Pods that should be there by themselves.
     bare: Vec<BarePod>,
     bounds: Bounds,
+    /// When what the watches tell now was told.
+    now: Duration,
+    /// When each pod was first seen ready, by sandbox and UID.
+    ready_since: BTreeMap<(usize, String), Duration>,
+    /// Pods that certainly cannot start, by source namespace and name, for a cause that they do not tell themselves.
+    hopeless: BTreeMap<(String, String), Cause>,
     settled: Option<(Settled, Duration)>,
     ready_at: Option<Duration>,
     certain_since: Option<Duration>,
@@ -107,15 +115,18 @@ struct Window {
 }
 
 impl StartupState {
-    /// Nothing seen yet; `bare` are the pods that should be there by themselves.
-    pub(super) fn new(sandboxes: &[SandboxFacts], watches: &[Watched], bounds: Bounds, bare: Vec<BarePod>) -> Self {
+    /// Nothing seen yet.
+    pub(super) fn new(sandboxes: &[SandboxFacts], watches: &[Watched], bounds: Bounds) -> Self {
         Self {
             scenes: sandboxes
                 .iter()
                 .map(|sandbox| Scene::new(&sandbox.source, &sandbox.name, watches))
                 .collect(),
-            bare,
+            bare: Vec::new(),
             bounds,
+            now: Duration::ZERO,
+            ready_since: BTreeMap::new(),
+            hopeless: BTreeMap::new(),
             settled: None,
             ready_at: None,
             certain_since: None,
@@ -128,11 +139,75 @@ impl StartupState {
         }
     }
 
+    /// The restore ended `after` so long, and the wait for its pods begins; `bare` are those that should be there by themselves.
+    pub(super) fn begin(&mut self, after: Duration, bare: Vec<BarePod>) {
+        self.bounds.from = Some(after);
+        self.bare = bare;
+    }
+
+    /// Has the wait begun? Before, what is not there may still come.
+    pub(super) fn has_begun(&self) -> bool {
+        self.bounds.from.is_some()
+    }
+
+    /// Nothing helps this pod any more.
+    pub(super) fn give_up(&mut self, source: &str, pod: &str, cause: Cause) {
+        self.hopeless.insert((source.to_owned(), pod.to_owned()), cause);
+    }
+
+    /// It is so late.
+    pub(super) fn tick(&mut self, now: Duration) {
+        self.now = now;
+    }
+
     /// Takes in what a watch of this sandbox tells.
     pub(super) fn apply(&mut self, sandbox: usize, change: Change) {
-        if let Some(scene) = self.scenes.get_mut(sandbox) {
-            scene.apply(change);
+        let Some(scene) = self.scenes.get_mut(sandbox) else {
+            return;
+        };
+        let told = match &change {
+            Change::Seen(Object::Pod(pod)) => Some(pod.identity.name.clone()),
+            Change::Complete(Watched::Pods) => None,
+            _ => return scene.apply(change),
+        };
+        scene.apply(change);
+        let created = self.bounds.created;
+        for pod in scene
+            .pods()
+            .filter(|pod| told.as_ref().is_none_or(|name| pod.identity.name == *name))
+        {
+            let key = (sandbox, pod.identity.uid.clone());
+            if !is_ready(pod) {
+                self.ready_since.remove(&key);
+            } else if !self.ready_since.contains_key(&key) {
+                // What a list shows may have been so for long; its node tells since when, to the second.
+                let since = pod
+                    .ready_since
+                    .and_then(|at| Duration::try_from(at.duration_since(created)).ok());
+                let since = since.map_or(self.now, |since| self.now.min(since + Duration::from_secs(1)));
+                self.ready_since.insert(key, since);
+            }
         }
+    }
+
+    /// When the last of the pods that are ready became so; the end of the restore where there are none.
+    fn last_ready(&self) -> Option<Duration> {
+        let pods = self
+            .ready_pods()
+            .filter_map(|(key, _)| self.ready_since.get(&key).copied());
+        pods.chain(self.bounds.from).max()
+    }
+
+    fn deadline(&self) -> Duration {
+        self.bounds
+            .from
+            .unwrap_or(Duration::MAX)
+            .saturating_add(self.bounds.timeout)
+    }
+
+    /// The sandboxes in their order.
+    pub(super) fn scenes(&self) -> &[Scene] {
+        &self.scenes
     }
 
     /// A watch of this sandbox is refused for good.
@@ -182,11 +257,11 @@ impl StartupState {
         }
         let stand = self.assess();
         if stand.all_ready() {
-            self.ready_at = Some(now);
+            self.ready_at = self.last_ready();
             self.window.pods = self.ready_pods().collect();
             return self.end(Settled::AllReady, now);
         }
-        let deadline = self.bounds.from.saturating_add(self.bounds.timeout);
+        let deadline = self.deadline();
         let mut until = deadline;
         if stand.certain() {
             let over = self.certain_since.get_or_insert(now).saturating_add(GRACE);
@@ -226,14 +301,14 @@ impl StartupState {
             return self.decide(false);
         }
         let stand = self.assess();
-        let deadline = self.bounds.from.saturating_add(self.bounds.timeout);
+        let deadline = self.deadline();
         if stand.all_ready() {
             // A pod that came late is watched from the moment it was ready.
             for (key, pod) in self.ready_pods().collect::<Vec<_>>() {
                 self.window.pods.entry(key).or_insert(pod);
             }
             if self.window.begun && self.window.since.is_none() {
-                self.ready_at = Some(now);
+                self.ready_at = self.last_ready();
             }
             let failing = self.failing_probes();
             if self.window.begun && failing != self.window.failing && now < deadline {
@@ -333,6 +408,14 @@ impl StartupState {
                 (name, words)
             }));
         }
+        for failure in &mut all.failures {
+            let Some(cause) = self.hopeless.get(&(failure.source.clone(), failure.name.clone())) else {
+                continue;
+            };
+            failure.cause = format!("Pod {}: {}", failure.name, cause.text);
+            failure.certain = true;
+            failure.fault = cause.fault;
+        }
         all
     }
 
@@ -349,7 +432,11 @@ impl StartupState {
             workloads: stand.workloads,
             failures,
             ready_after: self.ready_at,
-            waited: ended.saturating_sub(self.bounds.from),
+            waited: self
+                .bounds
+                .from
+                .map(|from| ended.saturating_sub(from))
+                .unwrap_or_default(),
             stable: self.stable == Some(true),
             certain: matches!(self.settled, Some((Settled::Failed, _))),
             held: stand.held.keys().cloned().collect(),

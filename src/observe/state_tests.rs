@@ -1,6 +1,7 @@
 //! The wait for the pods: what counts, and how it ends.
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
 use super::scene::{Change, Object, Watched};
@@ -17,11 +18,13 @@ fn nothing_counts_before_every_watch_is_complete() {
         uid: "n1".to_owned(),
     };
     let bounds = Bounds {
-        from: at(5),
+        created: Timestamp::UNIX_EPOCH,
+        from: None,
         timeout: at(600),
         stable_for: at(0),
     };
-    let mut state = StartupState::new(&[sandbox], &WATCHES, bounds, Vec::new());
+    let mut state = StartupState::new(&[sandbox], &WATCHES, bounds);
+    state.begin(at(5), Vec::new());
     for watched in WATCHES {
         assert_eq!(
             state.settle(at(6)),
@@ -40,6 +43,7 @@ fn all_ready_and_stable() {
     let mut state = state(web(&[starting(), ready(0)]));
     assert_eq!(state.settle(at(6)), Next::Wait(at(605)));
     assert_eq!(state.facts(at(6)).workloads[0].ready, 1);
+    state.tick(at(9));
     see(&mut state, pod("web-1-0", Some(("ReplicaSet", "uid-web-1")), ready(0)));
     assert_eq!(state.settle(at(9)), Next::Done(Settled::AllReady));
     assert_eq!(state.stabilise(at(9)), Next::Wait(at(24)));
@@ -371,4 +375,61 @@ fn a_watch_that_is_refused_is_said() {
     assert!(blindness.refused, "{blindness:?}");
     assert_eq!(blindness.message, "watch Pod in shop: forbidden");
     assert!(!state.facts(at(6)).stable);
+}
+
+#[test]
+fn pods_are_recovered_when_they_were_ready_and_not_when_somebody_looked() {
+    let sandbox = SandboxFacts {
+        source: "shop".to_owned(),
+        name: "sandbox".to_owned(),
+        uid: "n".to_owned(),
+    };
+    let bounds = Bounds {
+        created: "2026-05-12T03:00:00Z".parse().unwrap(),
+        from: None,
+        timeout: at(600),
+        stable_for: at(15),
+    };
+    let ready_at = |time: &str| {
+        let status = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": time}]});
+        pod("tool", None, status)
+    };
+    for (seen_at, says, expected) in [
+        // Seen as it happened, before the restore had ended.
+        (7, "2026-05-12T03:00:07Z", 7),
+        // In a list, long after it happened: its node knows, to the second.
+        (50, "2026-05-12T03:00:30Z", 31),
+        // The node's clock is ahead, or far behind.
+        (20, "2026-05-12T03:09:00Z", 20),
+        (20, "2026-05-12T02:59:00Z", 20),
+    ] {
+        let mut state = StartupState::new(std::slice::from_ref(&sandbox), &WATCHES, bounds);
+        for watched in WATCHES {
+            state.apply(0, Change::Begin(watched));
+            state.apply(0, Change::Complete(watched));
+        }
+        state.tick(at(seen_at));
+        see(&mut state, ready_at(says));
+        assert!(!state.has_begun());
+        state.begin(at(6), Vec::new());
+        assert_eq!(state.settle(at(60)), Next::Done(Settled::AllReady));
+        assert_eq!(state.facts(at(60)).ready_after, Some(at(expected)), "{says}");
+    }
+}
+
+#[test]
+fn a_pod_that_was_given_up_is_certain() {
+    let mut state = state(web(&[starting(), ready(0)]));
+    assert_eq!(state.settle(at(6)), Next::Wait(at(605)));
+    state.give_up(
+        "shop",
+        "web-1-0",
+        super::cause::Cause::told("claim files has no storage class", Fault::Cluster),
+    );
+    assert_eq!(state.settle(at(7)), Next::Done(Settled::Failed));
+    let failure = state.facts(at(7)).failures.remove(0);
+    assert_eq!(
+        (failure.cause.as_str(), failure.certain, failure.fault),
+        ("Pod web-1-0: claim files has no storage class", true, Fault::Cluster)
+    );
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::bare::BarePod;
@@ -44,11 +45,13 @@ pub(super) fn state_with(objects: impl IntoIterator<Item = Object>, bare: Vec<Ba
         uid: "n1".to_owned(),
     };
     let bounds = Bounds {
-        from: at(5),
+        created: Timestamp::UNIX_EPOCH,
+        from: None,
         timeout: at(600),
         stable_for: at(15),
     };
-    let mut state = StartupState::new(&[sandbox], &WATCHES, bounds, bare);
+    let mut state = StartupState::new(&[sandbox], &WATCHES, bounds);
+    state.begin(at(5), bare);
     for watched in WATCHES {
         state.apply(0, Change::Begin(watched));
     }

@@ -71,6 +71,7 @@ fn a_pod_that_comes_late_begins_the_window_again() {
     assert_eq!(state.stabilise(at(6)), Next::Wait(at(21)));
     see(&mut state, pod("late", None, starting()));
     assert_eq!(state.stabilise(at(10)), Next::Wait(at(605)));
+    state.tick(at(12));
     see(&mut state, pod("late", None, ready(0)));
     assert_eq!(state.stabilise(at(12)), Next::Wait(at(27)));
     assert_eq!(state.facts(at(12)).ready_after, Some(at(12)));
@@ -135,7 +136,7 @@ fn the_window_does_not_pass_while_a_liveness_probe_fails() {
     assert_eq!(state.stabilise(at(25)), Next::Wait(at(40)));
     assert_eq!(
         state.facts(at(25)).ready_after,
-        Some(at(6)),
+        Some(at(5)),
         "it is ready all the while"
     );
     let mut killed = ready(1);

@@ -11,16 +11,13 @@ use crate::build::restore::Neutraliser;
 use crate::checks;
 use crate::cluster::{DownloadError, Downloads, Velero};
 use crate::facts::{
-    Fault, KindFacts, NotTested, ObjectFacts, ProviderProblem, Reason, RestoreFacts, SandboxFacts, Stop,
+    Fault, GivenUp, KindFacts, NotTested, ObjectFacts, ProviderProblem, Reason, RestoreFacts, SandboxFacts, Stop,
 };
 use crate::fence;
 use crate::judge::level::first_few;
-use crate::observe::{self, BarePod, ProviderVolumes, Settled, Startup, StartupOptions};
+use crate::observe::{self, BarePod, ProviderVolumes, Settled, Startup};
 use crate::plan::{self, ValidTest};
 use crate::velero::{self, Cause, FileKind, Furnished, Outcomes, Problem, RestorePhase};
-
-/// How long a look may take that only makes a message clearer.
-const GLANCE: Duration = Duration::from_secs(5);
 
 /// A dependency has this long to answer.
 const DIAL: Duration = Duration::from_secs(5);
@@ -79,24 +76,16 @@ impl Run<'_> {
             outcomes.as_ref(),
             &mut expected,
         );
-        let options = StartupOptions {
-            since: self.anchor.map_or_else(Instant::now, |anchor| anchor.instant()),
-            restored: Instant::now(),
-            timeout: test.spec.pod_startup.timeout.0,
-            stable_for: test.spec.pod_startup.stable_for.0,
-            replication_controllers: expected
-                .iter()
-                .any(|k| k.kind == "ReplicationController" && !k.expected.is_empty()),
-        };
         self.facts.objects = Some(ObjectFacts { kinds: expected });
-        self.startup = Some(Startup::new(self.cluster, &self.facts.sandboxes, &options, bare));
+        if let Some(startup) = &mut self.startup {
+            startup.begin(restored.after, bare);
+        }
 
         self.timeline.begin("podStartup");
         let settled = self.settle(test, restored, outcomes.as_ref()).await?;
         self.volumes(velero, restored).await?;
-        let checked_after = self.check(test, settled).await?;
-        let waited_from = options.restored.saturating_duration_since(options.since);
-        self.recovered(settled, restored.after, waited_from, checked_after);
+        let checks_took = self.check(test, settled).await?;
+        self.recovered(settled, restored.after, checks_took);
 
         self.last_look(restored, outcomes.as_ref()).await;
         let (names, problem) = fence::outside_names(&self.names).await;
@@ -126,9 +115,9 @@ impl Run<'_> {
 
     /// Says what holds a restore up that did not end in time: volumes are written into pods, and one that cannot start is
     /// waited for until the last moment.
-    pub(super) async fn held_up(&self, mut stop: Stop) -> Stop {
+    pub(super) fn held_up(&self, mut stop: Stop) -> Stop {
         if stop.reason == Reason::DeadlineExceeded {
-            let causes = observe::why_not_up(self.cluster, &self.facts.sandboxes, GLANCE).await;
+            let causes = self.startup.as_ref().map(Startup::not_up).unwrap_or_default();
             if !causes.is_empty() {
                 stop.message = format!("{}; not up: {}", stop.message, first_few(&causes, 3));
             }
@@ -176,12 +165,18 @@ impl Run<'_> {
 
     /// What became of the claims' data. Every volume restore has ended by now.
     async fn volumes(&mut self, velero: &Velero, restored: &Restored) -> Result<(), Stop> {
-        let from_files = patiently(async || velero.pod_volumes(&restored.uid).await)
+        let mut from_files = patiently(async || velero.pod_volumes(&restored.uid).await)
             .await
             .map_err(super::api)?;
         let from_snapshots = patiently(async || velero.data_downloads(&restored.uid).await)
             .await
             .map_err(super::api)?;
+        let given_up = self.facts.restore.iter().flat_map(|restore| &restore.given_up);
+        for one in given_up {
+            if let Some(volume) = from_files.iter_mut().find(|volume| volume.name() == one.volume_restore) {
+                volume.status.message = Some(one.why.clone());
+            }
+        }
         let held_pods = self.held_pods(restored);
         let provider = ProviderVolumes {
             backup: &restored.chosen.volumes,
@@ -220,19 +215,17 @@ impl Run<'_> {
         held
     }
 
-    /// Checks the application while the stability window passes. Returns when the last check had finished, counted from the
-    /// creation of the Restore; `None` without checks.
+    /// Checks the application while the stability window passes. Returns how long the checks took; `None` without checks.
     async fn check(&mut self, test: &ValidTest, settled: Settled) -> Result<Option<Duration>, Stop> {
         self.timeline.begin("checks");
         let policy = test.checks.as_deref().unwrap_or_default();
-        let anchor = self.anchor;
         let context = checks::Context::new(self.cluster, &self.facts.sandboxes);
         let limit = test.spec.health_checks.timeout.0;
         let done = &mut self.facts.checks;
+        let began = Instant::now();
         let checks = async {
             let unmade = checks::run_all(&context, policy, limit, done).await;
-            let after = anchor.map(|anchor| anchor.elapsed()).filter(|_| !policy.is_empty());
-            (after, unmade)
+            (Some(began.elapsed()).filter(|_| !policy.is_empty()), unmade)
         };
         let brief = &self.brief;
         let dependencies = async {
@@ -250,7 +243,7 @@ impl Run<'_> {
             let (checked, dependencies) = tokio::join!(checks, dependencies);
             (checked, dependencies, Instant::now())
         };
-        let ((checked_after, unmade), dependencies, checked_at) = if settled == Settled::AllReady {
+        let ((checks_took, unmade), dependencies, checked_at) = if settled == Settled::AllReady {
             startup.stable_during(Box::pin(both)).await
         } else {
             both.await
@@ -265,23 +258,21 @@ impl Run<'_> {
             let message = format!("a check could not be made, which says nothing about the application: {why}");
             return Err(Stop::new(Reason::ApiUnavailable, message));
         }
-        Ok(checked_after)
+        Ok(checks_took)
     }
 
-    /// Recovery is reached with the last check or the last pod, whichever is later; the stability window is not part of it.
-    fn recovered(
-        &mut self,
-        settled: Settled,
-        restored_after: Duration,
-        waited_from: Duration,
-        checked_after: Option<Duration>,
-    ) {
+    /// Recovery is reached with the last check or the last pod, whichever is later. The stability window is not part of it, nor is
+    /// what the runner itself did before the checks could begin: they count from the moment the last pod was ready.
+    fn recovered(&mut self, settled: Settled, restored_after: Duration, checks_took: Option<Duration>) {
         let Some(pods) = self.startup.take().map(|startup| startup.facts()) else {
             return;
         };
-        let unready = (settled != Settled::AllReady).then(|| waited_from + pods.waited);
-        let ends = [Some(restored_after), pods.ready_after, checked_after, unready];
-        self.facts.elapsed = ends.into_iter().flatten().max();
+        let unready = (settled != Settled::AllReady).then(|| restored_after + pods.waited);
+        let up = [Some(restored_after), pods.ready_after, unready]
+            .into_iter()
+            .flatten()
+            .max();
+        self.facts.elapsed = up.map(|up| up + checks_took.unwrap_or_default());
         self.facts.pods = Some(pods);
     }
 }
@@ -343,7 +334,7 @@ async fn results(
                 .errors
                 .problems
                 .iter()
-                .map(|p| problem(p, sandboxes, expected))
+                .map(|p| problem(p, sandboxes, expected, &restore.given_up))
                 .collect();
             restore.warning_count = results.warnings.total;
             restore.warnings = results.warnings.texts;
@@ -380,7 +371,12 @@ async fn results(
 }
 
 /// One error of the provider in the source's terms.
-fn problem(problem: &Problem, sandboxes: &[SandboxFacts], expected: &[KindFacts]) -> ProviderProblem {
+fn problem(
+    problem: &Problem,
+    sandboxes: &[SandboxFacts],
+    expected: &[KindFacts],
+    given_up: &[GivenUp],
+) -> ProviderProblem {
     let item = problem.item.as_ref();
     let namespace = item.and_then(|i| i.namespace.as_ref()).or(problem.namespace.as_ref());
     let source = namespace
@@ -403,10 +399,14 @@ fn problem(problem: &Problem, sandboxes: &[SandboxFacts], expected: &[KindFacts]
     ProviderProblem {
         object,
         resource: item.map(|i| i.resource.clone()),
-        source,
         name: item.map(|i| i.name.clone()),
         message,
-        fault: fault(problem.cause),
+        fault: match problem.cause {
+            // Volumes that were cancelled where the drill gave some up are those.
+            Cause::Cancelled if given_up.iter().any(|one| Some(&one.source) == source.as_ref()) => Fault::Drill,
+            cause => fault(cause),
+        },
+        source,
     }
 }
 
@@ -439,7 +439,7 @@ fn fault(cause: Cause) -> Fault {
         Cause::Fence => Fault::Fence,
         Cause::PodSecurity => Fault::PodSecurity,
         Cause::Quota => Fault::Sandbox,
-        Cause::Provider | Cause::SandboxLost | Cause::Modifier => Fault::Provider,
+        Cause::Provider | Cause::SandboxLost | Cause::Modifier | Cause::Cancelled => Fault::Provider,
         Cause::Storage => Fault::Storage,
         Cause::Backup => Fault::Backup,
     }

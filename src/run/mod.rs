@@ -12,6 +12,7 @@ mod patience;
 mod restore;
 mod stop;
 mod timeline;
+mod unblock;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -29,7 +30,7 @@ use crate::facts::{Brief, Digests, Facts, Isolation, Reason, RestoreFacts, Stop}
 use crate::fence::{self, IsolationWatch, NameServer, Runner};
 use crate::lease::{Annotations, Held};
 use crate::names::{TURN_LEASE, annotation};
-use crate::observe::Startup;
+use crate::observe::{Startup, StartupOptions};
 use crate::plan::{self, PlanError, Served, ValidTest};
 use crate::report::{self, TestRef};
 use crate::settings::{FailJobOn, Settings};
@@ -177,6 +178,8 @@ struct Fenced {
     location: String,
     /// The rest of the proof, beside the restore.
     watching: IsolationWatch,
+    /// The backup holds `ReplicationControllers`.
+    replication_controllers: bool,
 }
 
 /// A restore that the provider has finished.
@@ -317,6 +320,7 @@ impl Run<'_> {
             names,
             location: chosen.point.storage_location.clone(),
             watching,
+            replication_controllers: chosen.contents.has_kind("", "ReplicationController"),
         })
     }
 
@@ -358,6 +362,18 @@ impl Run<'_> {
             limit: test.spec.restore.timeout.0,
             since: anchor.instant(),
         };
+        let mut startup = Startup::new(
+            self.cluster,
+            &self.facts.sandboxes,
+            &StartupOptions {
+                since: anchor.instant(),
+                created: at,
+                timeout: test.spec.pod_startup.timeout.0,
+                stable_for: test.spec.pod_startup.stable_for.0,
+                replication_controllers: made.replication_controllers,
+            },
+        );
+        let mut given_up = Vec::new();
         let facts = self.facts.restore.get_or_insert_default();
         let isolation = &mut self.facts.isolation;
         let watching = async {
@@ -367,16 +383,33 @@ impl Run<'_> {
             }
             seen
         };
-        if let Err(stop) = follow.to_the_end(facts, watching).await {
-            return Err(self.held_up(stop).await);
+        let unblock = unblock::Unblock {
+            cluster: self.cluster,
+            velero,
+            uid: &uid,
+            startup: &mut startup,
+            patience: test.spec.pod_startup.timeout.0,
+            given_up: &mut given_up,
+        };
+        let timeline = &mut self.timeline;
+        let followed = async {
+            follow.to_the_end(facts, watching).await?;
+            timeline.end("restore");
+            timeline.begin("data");
+            follow.volumes().await?;
+            timeline.end("data");
+            Ok(())
+        };
+        let outcome = tokio::select! {
+            outcome = followed => outcome,
+            stop = unblock.watch() => Err(stop),
+        };
+        self.facts.restore.get_or_insert_default().given_up = given_up;
+        self.startup = Some(startup);
+        match outcome {
+            Ok(()) => Ok(uid),
+            Err(stop) => Err(self.held_up(stop)),
         }
-        self.timeline.end("restore");
-        self.timeline.begin("data");
-        if let Err(stop) = follow.volumes().await {
-            return Err(self.held_up(stop).await);
-        }
-        self.timeline.end("data");
-        Ok(uid)
     }
 
     /// What the run needs to know of itself.
@@ -428,7 +461,8 @@ impl Run<'_> {
         if let Some(stop) = &stop {
             tracing::warn!(reason = %stop.reason, message = stop.message, "stopped");
         }
-        if let Some(startup) = self.startup.take() {
+        // What was seen while the restore ran counts for nothing: what was not up might have come.
+        if let Some(startup) = self.startup.take().filter(Startup::has_begun) {
             self.facts.pods = Some(startup.facts());
         }
         if self.facts.elapsed.is_none() {

@@ -34,6 +34,11 @@ impl Contents {
         self.namespaces.contains(namespace)
     }
 
+    /// Does it hold objects of this kind, in whatever version?
+    pub fn has_kind(&self, group: &str, kind: &str) -> bool {
+        self.kinds.keys().any(|held| held.group == group && held.kind == kind)
+    }
+
     /// Number of objects kept.
     pub fn len(&self) -> usize {
         self.kinds.values().flat_map(BTreeMap::values).map(Vec::len).sum()

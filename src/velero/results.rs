@@ -114,6 +114,8 @@ pub enum Cause {
     Provider,
     /// The provider did not get at the backup's data: it is gone, or its storage is.
     Storage,
+    /// Somebody told the restore of a volume to stop.
+    Cancelled,
 }
 
 /// What gives a cause away, in order: the first that is found decides.
@@ -135,7 +137,7 @@ const RULES: [(&str, Cause); 17] = [
         "timed out waiting for all PodVolumeRestores to complete",
         Cause::Storage,
     ),
-    ("pod volume restore canceled", Cause::Provider),
+    ("pod volume restore canceled", Cause::Cancelled),
     ("DataDownload is canceled", Cause::Provider),
     ("error getting backup store", Cause::Storage),
     ("is unavailable, cannot retrieve the backup", Cause::Provider),

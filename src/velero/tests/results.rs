@@ -92,7 +92,7 @@ fn errors_are_sorted_by_whose_fault_they_are() {
             "timed out waiting for all PodVolumeRestores to complete",
             Cause::Storage,
         ),
-        ("pod volume restore canceled: x", Cause::Provider),
+        ("pod volume restore canceled: x", Cause::Cancelled),
         // The store is gone, or the data is.
         (
             r#"pod volume restore failed: data path restore failed: Failed to run kopia restore: unable to get blob: Get "http://s3:9000/x": dial tcp 10.0.0.1:9000: connect: connection refused"#,
