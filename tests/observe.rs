@@ -76,19 +76,20 @@ async fn cluster() -> Cluster {
 }
 
 fn startup(cluster: &Cluster, sandboxes: &[SandboxFacts], timeout: u64, stable_for: u64) -> Startup {
-    let since = Instant::now();
-    Startup::new(
+    let mut startup = Startup::new(
         cluster,
         sandboxes,
         &StartupOptions {
-            since,
-            restored: since,
+            since: Instant::now(),
+            created: kymaros_runner::clock::now(),
             timeout: Duration::from_secs(timeout),
             stable_for: Duration::from_secs(stable_for),
             replication_controllers: true,
+            operators: false,
         },
-        Vec::new(),
-    )
+    );
+    startup.begin(Duration::ZERO, Vec::new());
+    startup
 }
 
 /// A bare pod of one container, which is `container` on top of a shell that sleeps.

@@ -7,8 +7,9 @@
 //! | cause | certain | because |
 //! |---|---|---|
 //! | image not found, image name invalid, image never pulled | yes | a registry does not grow images |
-//! | image: registry not reached, access denied, rate limit | no | networks and registries recover; credentials may be refreshed |
-//! | Secret, `ConfigMap`, a key of them, or claim not found | yes | the provider has finished |
+//! | image: registry not reached, rate limit | no | networks and registries recover; it is the cluster's fault, not the backup's |
+//! | image: access denied | no | credentials may be refreshed |
+//! | Secret, `ConfigMap`, a key of them, or claim not found | yes, unless an operator was let in that may make it | the provider has finished |
 //! | image runs as root although the pod forbids it | yes | both are fixed |
 //! | program not in the image, or of another architecture | yes | same image, same command |
 //! | crash loop, out of memory, failed or running init container | no | what it waits for may still come |
@@ -38,6 +39,8 @@ pub(crate) struct Cause {
     pub(crate) text: String,
     /// Waiting longer cannot help.
     pub(crate) certain: bool,
+    /// Unless an operator that was let in makes what is missing.
+    pub(super) may_be_made: bool,
     /// Whose fault it is.
     pub(super) fault: Fault,
 }
@@ -47,6 +50,7 @@ impl Cause {
         Self {
             text: text.into(),
             certain: false,
+            may_be_made: false,
             fault: Fault::Backup,
         }
     }
@@ -110,9 +114,9 @@ pub(super) fn of_refusal(message: &str, made: u32, desired: u32) -> Cause {
         format!("only {made} of {desired} pods could be made — {}", refusal.text)
     };
     Cause {
-        text,
         certain: refusal.certain,
         fault: refusal.fault,
+        ..Cause::passing(text)
     }
 }
 
@@ -255,7 +259,7 @@ fn waiting(pod: &PodSeen, container: &ContainerSeen, reason: &str, message: &str
             // While it backs off, older nodes say only that they do.
             let event = incidents.of(&pod.identity.uid, Trouble::Pull).unwrap_or_default();
             let tells = !message.starts_with("Back-off") || message.contains("rpc error");
-            image(reason, &container.image, if tells { message } else { event })
+            image(pod, reason, &container.image, if tells { message } else { event })
         }
         "InvalidImageName" => Cause::certain(format!("InvalidImageName — {}", text::clip(&container.image))),
         "ErrImageNeverPull" => Cause::certain(format!(
@@ -297,14 +301,19 @@ fn configuration(reason: &str, message: &str) -> Cause {
             .iter()
             .any(|words| lower.contains(words));
     let text = join(reason, message.split(" (pod: ").next().unwrap_or_default());
-    if missing || lower.contains("runasnonroot") || lower.contains("non-root policy") {
+    if missing {
+        Cause {
+            may_be_made: true,
+            ..Cause::certain(text)
+        }
+    } else if lower.contains("runasnonroot") || lower.contains("non-root policy") {
         Cause::certain(text)
     } else {
         Cause::passing(text)
     }
 }
 
-fn image(reason: &str, image: &str, message: &str) -> Cause {
+fn image(pod: &PodSeen, reason: &str, image: &str, message: &str) -> Cause {
     let image = text::clip(image);
     // An image may be called "denied" or "eof"; its name is no part of the answer.
     let lower = message.to_ascii_lowercase().replace(&image.to_ascii_lowercase(), "");
@@ -312,11 +321,18 @@ fn image(reason: &str, image: &str, message: &str) -> Cause {
     let tail = || text::clip(text::behind(message, &["failed to do request: ", "desc = "]));
     // The order matters: a registry that wants a login says "does not exist or may require authorization".
     if says(&NOT_REACHED) {
-        Cause::passing(format!("{reason} — registry of {image} not reached: {}", tail()))
+        Cause::passing(format!("{reason} — registry of {image} not reached: {}", tail())).by(Fault::Cluster)
     } else if says(&["toomanyrequests", "429 too many requests"]) {
-        Cause::passing(format!("{reason} — registry of {image} limits its rate"))
+        Cause::passing(format!("{reason} — registry of {image} limits its rate")).by(Fault::Cluster)
     } else if says(&DENIED) {
-        Cause::passing(format!("{reason} — access to {image} denied by its registry"))
+        let secrets = match pod.pull_secrets.as_slice() {
+            [] => String::new(),
+            secrets => format!(
+                "; the pull secret {} is as old as the backup, so after a restore it has to be renewed if its token has expired",
+                secrets.join(" or ")
+            ),
+        };
+        Cause::passing(format!("{reason} — access to {image} denied by its registry{secrets}"))
     } else if says(&["not found", "manifest unknown", "name unknown", "code = notfound"]) {
         Cause::certain(format!("{reason} — image {image} not found"))
     } else if message.is_empty() {

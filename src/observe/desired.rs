@@ -12,6 +12,8 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::jiff::Timestamp;
+
 use super::bare::BarePod;
 use super::cause::{self, Cause};
 use super::incidents::{Incidents, Trouble};
@@ -212,7 +214,7 @@ fn workloads<'s>(pods: &'s Pods, controllers: &'s Controllers, incidents: &'s In
             desired: if top.identity.deleting { 0 } else { top.desired },
             settled: top.settled || top.identity.deleting,
             ordered: top.ordered,
-            refusal: refusal(top, controllers, incidents),
+            refusal: refusal(top, controllers, incidents, newest(&by_top, top)),
             pods: by_top.remove(top.identity.uid.as_str()).unwrap_or_default(),
         })
         .collect();
@@ -220,9 +222,20 @@ fn workloads<'s>(pods: &'s Pods, controllers: &'s Controllers, incidents: &'s In
     of_controllers
 }
 
+/// When the newest of a workload's pods was created.
+fn newest(pods: &BTreeMap<&str, Vec<&PodSeen>>, top: &ControllerSeen) -> Option<Timestamp> {
+    let pods = pods.get(top.identity.uid.as_str())?;
+    pods.iter().filter_map(|pod| pod.identity.created).max()
+}
+
 /// Why a workload's pods could not be made: in its own condition, in those of the `ReplicaSet`s it made, or in an Event
-/// about one of them.
-fn refusal<'s>(top: &'s ControllerSeen, controllers: &'s Controllers, incidents: &'s Incidents) -> Option<&'s str> {
+/// about one of them. An Event of before its newest pod is over: since then one could be made.
+fn refusal<'s>(
+    top: &'s ControllerSeen,
+    controllers: &'s Controllers,
+    incidents: &'s Incidents,
+    newest: Option<Timestamp>,
+) -> Option<&'s str> {
     let below = || {
         controllers.values().filter(|controller| {
             let owner = controller.identity.owner.as_ref();
@@ -235,6 +248,6 @@ fn refusal<'s>(top: &'s ControllerSeen, controllers: &'s Controllers, incidents:
     condition.or_else(|| {
         std::iter::once(top)
             .chain(below())
-            .find_map(|controller| incidents.of(&controller.identity.uid, Trouble::Create))
+            .find_map(|controller| incidents.of_since(&controller.identity.uid, Trouble::Create, newest))
     })
 }

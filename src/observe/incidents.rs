@@ -104,6 +104,12 @@ impl Incidents {
             .map(|(_, message)| message.as_str())
     }
 
+    /// The same, if it was not over before this instant. Events tell whole seconds, and so do creations.
+    pub(super) fn of_since(&self, about: &str, trouble: Trouble, since: Option<Timestamp>) -> Option<&str> {
+        let (at, message) = self.latest.get(&(about.to_owned(), trouble))?;
+        since.is_none_or(|since| *at >= since).then_some(message.as_str())
+    }
+
     /// When a probe that restarts containers last failed with this pod.
     pub(super) fn liveness_failed(&self, pod: &str) -> Option<Timestamp> {
         let (at, message) = self.latest.get(&(pod.to_owned(), Trouble::Probe))?;

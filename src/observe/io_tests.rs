@@ -354,6 +354,7 @@ fn startup(cluster: &Cluster, stable_for: Duration) -> Startup {
             timeout: Duration::from_mins(10),
             stable_for,
             replication_controllers: false,
+            operators: false,
         },
     );
     startup.begin(Duration::ZERO, Vec::new());

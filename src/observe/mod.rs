@@ -48,7 +48,7 @@ pub use inventory::{inventory, recheck};
 pub(crate) use pod::{PodState, Warning, Warnings};
 pub use presence::created_items;
 pub use scan::hardcoded_names;
-pub use startup::{Startup, StartupOptions};
+pub use startup::{EphemeralClaim, Startup, StartupOptions};
 pub use state::{Blindness, Settled};
 pub use stuck::{Obstacle, Stuck, Waiting};
 pub use volumes::{ProviderVolumes, volumes};

@@ -29,6 +29,8 @@ pub(super) struct Identity {
     pub(super) uid: String,
     /// What controls it.
     pub(super) owner: Option<Owner>,
+    /// When it was created.
+    pub(super) created: Option<Timestamp>,
     /// It is being deleted.
     pub(super) deleting: bool,
     /// This program made it: a probe or the sandbox's DNS server, and no part of the application.
@@ -49,6 +51,7 @@ impl From<&ObjectMeta> for Identity {
                     kind: owner.kind.clone(),
                     uid: owner.uid.clone(),
                 }),
+            created: metadata.creation_timestamp.as_ref().map(|time| time.0),
             deleting: metadata.deletion_timestamp.is_some(),
             ours: metadata
                 .labels
@@ -86,6 +89,10 @@ pub(super) struct PodSeen {
     pub(super) containers: Vec<ContainerSeen>,
     /// Claims it mounts.
     pub(super) claims: Vec<String>,
+    /// Those of them that are made with the pod and belong to it.
+    pub(super) ephemeral: Vec<String>,
+    /// Secrets by which its images are pulled.
+    pub(super) pull_secrets: Vec<String>,
 }
 
 /// A container of a pod.
@@ -239,6 +246,19 @@ impl From<Pod> for PodSeen {
                             }),
                     }
                 })
+                .collect(),
+            ephemeral: spec
+                .volumes
+                .iter()
+                .flatten()
+                .filter(|volume| volume.ephemeral.is_some())
+                .map(|volume| format!("{}-{}", identity.name, volume.name))
+                .collect(),
+            pull_secrets: spec
+                .image_pull_secrets
+                .iter()
+                .flatten()
+                .map(|secret| secret.name.clone())
                 .collect(),
             claims: spec
                 .volumes

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::bare::BarePod;
 use super::cause::Cause;
 use super::incidents::Incident;
-use super::scene::{Change, Object, Watched};
+use super::scene::{Change, Object, Scene, Watched};
 use super::seen::{ControllerKind, ControllerSeen, PodSeen};
 use super::state::{Blindness, Bounds, Next, Settled, StartupState};
 use super::stuck::{Stuck, Waiting};
@@ -51,6 +51,19 @@ pub struct StartupOptions {
     pub stable_for: Duration,
     /// The backup holds `ReplicationControllers`. Few clusters have any, and a watch saved is a connection saved.
     pub replication_controllers: bool,
+    /// Custom resources were let in, so their operators may still make what a pod misses.
+    pub operators: bool,
+}
+
+/// The claim of a generic ephemeral volume.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct EphemeralClaim {
+    /// The source namespace.
+    pub source: String,
+    /// Its name.
+    pub claim: String,
+    /// UID of the pod that must own it.
+    pub pod_uid: String,
 }
 
 /// The pods of all sandboxes of a run.
@@ -95,6 +108,7 @@ impl Startup {
             created: crate::api::time::to_time(options.created).0,
             from: None,
             timeout: options.timeout,
+            operators: options.operators,
             stable_for: options.stable_for,
         };
         let messages = sandboxes.iter().enumerate().flat_map(|(index, sandbox)| {
@@ -223,7 +237,29 @@ impl Startup {
 
     /// What keeps the pods of these volumes from being filled, and whatever else is known of the pods.
     pub fn stuck(&self, volume: &Waiting<'_>) -> Option<Stuck> {
-        self.state.scenes().iter().find_map(|scene| scene.stuck(volume))
+        self.state.stuck(volume)
+    }
+
+    /// Claims that belong to pods and are made with them, by sandbox, with the UID of the pod; `waiting` are only those whose pods
+    /// have no node yet.
+    pub fn ephemeral_claims(&self, waiting: bool) -> Vec<EphemeralClaim> {
+        let of_scene = |scene: &Scene| {
+            let pods = scene
+                .pods()
+                .filter(|pod| !waiting || (pod.node.is_none() && pod.is_live()));
+            let claims = pods.flat_map(|pod| {
+                pod.ephemeral
+                    .iter()
+                    .map(|claim| (claim.clone(), pod.identity.uid.clone()))
+            });
+            let of = |(claim, pod_uid)| EphemeralClaim {
+                source: scene.source().to_owned(),
+                claim,
+                pod_uid,
+            };
+            claims.map(of).collect::<Vec<_>>()
+        };
+        self.state.scenes().iter().flat_map(of_scene).collect()
     }
 
     /// Nothing helps this pod any more: what it says of itself is replaced.

@@ -24,6 +24,7 @@ use super::bare::BarePod;
 use super::cause::{self, Cause};
 use super::desired::{Assessment, is_ready};
 use super::scene::{Change, Object, Scene, Watched};
+use super::stuck::{Stuck, Waiting};
 use crate::facts::{PodFacts, PodFailure, SandboxFacts};
 
 /// How long the rest may still take once something certainly cannot start. Ending at once would count pods as not ready
@@ -75,6 +76,8 @@ pub(super) struct Bounds {
     pub(super) timeout: Duration,
     /// How long all must stay ready.
     pub(super) stable_for: Duration,
+    /// Operators act on what was restored, and may still make what a pod misses.
+    pub(super) operators: bool,
 }
 
 /// All sandboxes of a run while their pods start.
@@ -409,6 +412,7 @@ impl StartupState {
             }));
         }
         for failure in &mut all.failures {
+            failure.certain &= !self.may_be_helped(failure);
             let Some(cause) = self.hopeless.get(&(failure.source.clone(), failure.name.clone())) else {
                 continue;
             };
@@ -417,6 +421,20 @@ impl StartupState {
             failure.fault = cause.fault;
         }
         all
+    }
+
+    /// What keeps this volume from being filled.
+    pub(super) fn stuck(&self, volume: &Waiting<'_>) -> Option<Stuck> {
+        self.scenes
+            .iter()
+            .find_map(|scene| scene.stuck(volume, self.bounds.operators))
+    }
+
+    /// Does this pod miss something that an operator may still make?
+    fn may_be_helped(&self, failure: &PodFailure) -> bool {
+        let scene = self.scenes.iter().find(|scene| scene.source() == failure.source);
+        let pod = scene.and_then(|scene| Some((scene, scene.pod(&failure.name)?)));
+        self.bounds.operators && pod.is_some_and(|(scene, pod)| cause::of_pod(pod, scene.incidents()).may_be_made)
     }
 
     /// What is known by now.

@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
+use super::incidents::{Incident, Trouble};
 use super::scene::{Change, Object, Watched};
 use super::seen::PodSeen;
 use super::state::{Bounds, GRACE, Next, PATIENCE, Settled, StartupState};
@@ -22,6 +23,7 @@ fn nothing_counts_before_every_watch_is_complete() {
         from: None,
         timeout: at(600),
         stable_for: at(0),
+        operators: false,
     };
     let mut state = StartupState::new(&[sandbox], &WATCHES, bounds);
     state.begin(at(5), Vec::new());
@@ -389,6 +391,7 @@ fn pods_are_recovered_when_they_were_ready_and_not_when_somebody_looked() {
         from: None,
         timeout: at(600),
         stable_for: at(15),
+        operators: false,
     };
     let ready_at = |time: &str| {
         let status = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": time}]});
@@ -432,4 +435,62 @@ fn a_pod_that_was_given_up_is_certain() {
         (failure.cause.as_str(), failure.certain, failure.fault),
         ("Pod web-1-0: claim files has no storage class", true, Fault::Cluster)
     );
+}
+
+#[test]
+fn what_an_operator_may_still_make_is_waited_for() {
+    let message = json!({"phase": "Pending", "containerStatuses": [{"name": "main", "image": "", "imageID": "", "ready": false,
+        "restartCount": 0, "state": {"waiting": {"reason": "CreateContainerConfigError", "message": "secret \"pg-app\" not found"}}}]});
+    for (operators, certain) in [(false, true), (true, false)] {
+        let sandbox = SandboxFacts {
+            source: "shop".to_owned(),
+            name: "sandbox".to_owned(),
+            uid: "n".to_owned(),
+        };
+        let bounds = Bounds {
+            created: Timestamp::UNIX_EPOCH,
+            from: None,
+            timeout: at(600),
+            stable_for: at(15),
+            operators,
+        };
+        let mut state = StartupState::new(&[sandbox], &WATCHES, bounds);
+        state.begin(at(5), Vec::new());
+        for watched in WATCHES {
+            state.apply(0, Change::Begin(watched));
+            state.apply(0, Change::Complete(watched));
+        }
+        see(&mut state, pod("pg-1", None, message.clone()));
+        assert_eq!(state.facts(at(6)).failures[0].certain, certain);
+    }
+}
+
+#[test]
+fn an_event_of_before_the_newest_pod_is_over() {
+    let created = |object: Object, time: &str| match object {
+        Object::Pod(mut pod) => {
+            pod.identity.created = Some(time.parse().unwrap());
+            Object::Pod(pod)
+        }
+        other => other,
+    };
+    for (pod_created, failures) in [("1970-01-01T00:00:08Z", 1), ("1970-01-01T00:00:02Z", 2)] {
+        let refused = Incident {
+            about: "uid-db".to_owned(),
+            trouble: Trouble::Create,
+            at: "1970-01-01T00:00:04Z".parse().unwrap(),
+            message: "create Pod db-0 in StatefulSet db failed error: pods \"db-0\" is forbidden: no".to_owned(),
+        };
+        let mut state = state([stateful_set("db", 2), Object::Incident(refused)]);
+        see(
+            &mut state,
+            created(pod("db-0", Some(("StatefulSet", "uid-db")), starting()), pod_created),
+        );
+        assert_eq!(
+            state.facts(at(6)).failures.len(),
+            failures,
+            "{:?}",
+            state.facts(at(6)).failures
+        );
+    }
 }

@@ -75,8 +75,9 @@ impl Obstacle {
 }
 
 impl Scene {
-    /// What keeps this volume from being filled. `None` if it is of another sandbox, or if nothing can be said now.
-    pub(super) fn stuck(&self, volume: &Waiting<'_>) -> Option<Stuck> {
+    /// What keeps this volume from being filled. `None` if it is of another sandbox, or if nothing can be said now. `operators`:
+    /// somebody may still make what a pod misses.
+    pub(super) fn stuck(&self, volume: &Waiting<'_>, operators: bool) -> Option<Stuck> {
         if !self.is_for(volume.sandbox) || !self.is_complete() {
             return None;
         }
@@ -90,7 +91,7 @@ impl Scene {
             }
             Some(pod) => {
                 let cause = cause::of_pod(pod, self.incidents());
-                let obstacle = obstacle(pod, &cause);
+                let obstacle = obstacle(pod, &cause, operators);
                 let text = match &obstacle {
                     Obstacle::NotTaken(node) => format!(
                         "it waits for its volumes, and no node agent of Velero takes them up on node {node}: is the DaemonSet node-agent \
@@ -110,8 +111,8 @@ impl Scene {
     }
 }
 
-fn obstacle(pod: &PodSeen, cause: &cause::Cause) -> Obstacle {
-    if cause.certain {
+fn obstacle(pod: &PodSeen, cause: &cause::Cause, operators: bool) -> Obstacle {
+    if cause.certain && !(operators && cause.may_be_made) {
         return Obstacle::Certain;
     }
     if let Some((_, message)) = &pod.unscheduled {

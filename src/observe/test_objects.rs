@@ -49,6 +49,7 @@ pub(super) fn state_with(objects: impl IntoIterator<Item = Object>, bare: Vec<Ba
         from: None,
         timeout: at(600),
         stable_for: at(15),
+        operators: false,
     };
     let mut state = StartupState::new(&[sandbox], &WATCHES, bounds);
     state.begin(at(5), bare);

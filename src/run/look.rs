@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::patience::patiently;
-use super::{Restored, Run, choose, restore};
+use super::{Restored, Run, choose, ephemeral, restore};
 use crate::build::restore::Neutraliser;
 use crate::checks;
 use crate::cluster::{DownloadError, Downloads, Velero};
@@ -76,11 +76,13 @@ impl Run<'_> {
             outcomes.as_ref(),
             &mut expected,
         );
-        self.facts.objects = Some(ObjectFacts { kinds: expected });
         if let Some(startup) = &mut self.startup {
+            ephemeral::free(self.cluster, &self.facts.sandboxes, startup, &mut BTreeSet::new()).await;
+            ephemeral::leave_out(startup, &mut expected);
             startup.begin(restored.after, bare);
         }
 
+        self.facts.objects = Some(ObjectFacts { kinds: expected });
         self.timeline.begin("podStartup");
         let settled = self.settle(test, restored, outcomes.as_ref()).await?;
         self.volumes(velero, restored).await?;

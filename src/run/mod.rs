@@ -5,6 +5,7 @@
 
 mod admit;
 mod choose;
+mod ephemeral;
 mod finish;
 mod look;
 mod owed;
@@ -371,6 +372,7 @@ impl Run<'_> {
                 timeout: test.spec.pod_startup.timeout.0,
                 stable_for: test.spec.pod_startup.stable_for.0,
                 replication_controllers: made.replication_controllers,
+                operators: !test.spec.restore.custom_resources.is_empty(),
             },
         );
         let mut given_up = Vec::new();
@@ -386,6 +388,7 @@ impl Run<'_> {
         let unblock = unblock::Unblock {
             cluster: self.cluster,
             velero,
+            sandboxes: &self.facts.sandboxes,
             uid: &uid,
             startup: &mut startup,
             patience: test.spec.pod_startup.timeout.0,

@@ -1,14 +1,15 @@
 //! Beside the restore: looks at what keeps volumes from being filled, and gives up those that certainly will not be, so that neither
 //! this drill nor a real restore behind it waits for them. Their pods and claims are judged all the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::ephemeral;
 use crate::cluster::{Cluster, Velero};
-use crate::facts::{Fault, GivenUp, Reason, Stop};
+use crate::facts::{Fault, GivenUp, Reason, SandboxFacts, Stop};
 use crate::observe::{Obstacle, Startup, Stuck, Waiting};
 use crate::velero::{PodVolumeRestore, VolumeRestorePhase};
 
@@ -23,6 +24,8 @@ pub(super) struct Unblock<'a> {
     pub(super) cluster: &'a Cluster,
     /// The provider.
     pub(super) velero: &'a Velero,
+    /// The sandboxes.
+    pub(super) sandboxes: &'a [SandboxFacts],
     /// UID of the Restore.
     pub(super) uid: &'a str,
     /// The pods.
@@ -41,6 +44,7 @@ impl Unblock<'_> {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut since: BTreeMap<String, (Obstacle, Instant)> = BTreeMap::new();
         let mut told: BTreeMap<String, Instant> = BTreeMap::new();
+        let mut freed = BTreeSet::new();
         loop {
             tokio::select! {
                 changed = volumes.changed() => if let Err(error) = changed {
@@ -51,6 +55,7 @@ impl Unblock<'_> {
                 never = self.startup.watch_on() => match never {},
                 _ = look.tick() => {}
             }
+            ephemeral::free(self.cluster, self.sandboxes, self.startup, &mut freed).await;
             for volume in volumes.objects().filter(|volume| is_waiting(volume)) {
                 let name = volume.name();
                 if let Some(at) = told.get(name) {
