@@ -73,11 +73,12 @@ fn main() -> ExitCode {
 /// Plays scenarios on all providers, one at a time on each; at last those that change the cluster for everybody, when nobody else is
 /// there. Their sources and backups do not, and are made before.
 fn play_all(bed: &Bed, mut scenarios: Vec<Scenario>) -> Vec<Outcome> {
-    // Long ones first, so that none is left alone at the end.
-    scenarios.sort_by_key(|s| (s.alone, !s.long, s.name.clone()));
+    // Long ones first, so that none is left alone at the end; and before them those that must wait for each other.
+    scenarios.sort_by_key(|s| (s.alone, !s.installation, !s.long, s.name.clone()));
     let queue = Mutex::new(Queue {
         scenarios,
         begun: BTreeSet::new(),
+        changing: false,
     });
     let (outcomes, alone) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
@@ -93,6 +94,9 @@ fn play_all(bed: &Bed, mut scenarios: Vec<Scenario>) -> Vec<Outcome> {
                     } else {
                         let outcome = finish(bed, &scenario, prepared, took);
                         outcomes.lock().unwrap().push(outcome);
+                        if scenario.installation {
+                            queue.lock().unwrap().changing = false;
+                        }
                     }
                 }
             });
@@ -110,25 +114,33 @@ struct Queue {
     scenarios: Vec<Scenario>,
     /// Applications whose shared backup somebody has begun to make.
     begun: BTreeSet<Vec<String>>,
+    /// Somebody plays one that changes the installation. He plays the others of its kind as well, if nobody else is left.
+    changing: bool,
 }
 
 /// The next one for a provider. Of those that are equally long and equally alone it is one whose shared backup this provider has; or
 /// else one whose backup nobody else has either, for each provider has its own.
 fn next(queue: &Mutex<Queue>, provider: &str, shared: &Shared) -> Option<Scenario> {
     let mut queue = queue.lock().unwrap();
-    let first = queue.scenarios.first()?;
-    let (alone, long) = (first.alone, first.long);
+    let changing = queue.changing;
+    let free = || {
+        queue
+            .scenarios
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| !(changing && s.installation))
+    };
+    let class = |s: &Scenario| (s.alone, s.installation, s.long);
+    let first = class(free().next()?.1);
     let rank = |s: &Scenario| match s.common(provider) {
         Some(backup) if shared.has(&backup) => 0,
         Some(_) if queue.begun.contains(&s.apps) => 2,
         _ => 1,
     };
-    let alike = queue
-        .scenarios
-        .iter()
-        .take_while(|s| (s.alone, s.long) == (alone, long));
-    let (index, _) = alike.enumerate().min_by_key(|(_, s)| rank(s))?;
+    let alike = free().take_while(|(_, s)| class(s) == first);
+    let (index, _) = alike.min_by_key(|(_, s)| rank(s))?;
     let scenario = queue.scenarios.remove(index);
+    queue.changing |= scenario.installation && !scenario.alone;
     if scenario.common(provider).is_some() {
         queue.begun.insert(scenario.apps.clone());
     }
