@@ -192,7 +192,7 @@ dial() {
   shift
   # shellcheck disable=SC2016 # for the shell in the pod
   k -n "$from" exec deployment/inside -- bash -c 'for to; do
-    (timeout 2 bash -c ": < /dev/tcp/${to%:*}/${to##*:}" && echo "$to") 2> /dev/null &
+    (timeout 4 bash -c ": < /dev/tcp/${to%:*}/${to##*:}" && echo "$to") 2> /dev/null &
   done; wait' - "$@" | sort
 }
 
