@@ -17,13 +17,14 @@ mod scenario;
 mod source;
 mod verdict;
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use bed::Bed;
+use play::Prepared;
 use scenario::Scenario;
 use source::Shared;
 
@@ -65,43 +66,93 @@ fn main() -> ExitCode {
     }
     scenarios.retain(|s| names.is_empty() || names.contains(&s.name));
     let began = Instant::now();
-    let (alone, together): (Vec<Scenario>, Vec<Scenario>) = scenarios.into_iter().partition(|s| s.alone);
-    let mut outcomes = side_by_side(&bed, together);
-    // What changes the cluster for everybody is played when nobody else is there.
-    for scenario in alone {
-        outcomes.push(play_one(&bed, &scenario, &bed.providers[0], &mut Shared::default()));
-    }
+    let outcomes = play_all(&bed, scenarios);
     report(&outcomes, began.elapsed())
 }
 
-/// Plays scenarios on all providers, one at a time on each.
-fn side_by_side(bed: &Bed, mut scenarios: Vec<Scenario>) -> Vec<Outcome> {
-    // Long ones first, so that none is left alone at the end.
-    scenarios.sort_by_key(|s| (std::cmp::Reverse(s.long), s.name.clone()));
-    let queue = Mutex::new(VecDeque::from(scenarios));
-    let outcomes = Mutex::new(Vec::new());
+/// Plays scenarios on all providers, one at a time on each; at last those that change the cluster for everybody, when nobody else is
+/// there. Their sources and backups do not, and are made before.
+fn play_all(bed: &Bed, mut scenarios: Vec<Scenario>) -> Vec<Outcome> {
+    // Long ones first, so that none is left alone at the end; and before them those that must wait for each other.
+    scenarios.sort_by_key(|s| (s.alone, !s.installation, !s.long, s.name.clone()));
+    let queue = Mutex::new(Queue {
+        scenarios,
+        begun: BTreeSet::new(),
+        changing: false,
+    });
+    let (outcomes, alone) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for provider in &bed.providers {
             scope.spawn(|| {
                 let mut shared = Shared::default();
-                while let Some(scenario) = next(&queue) {
-                    let outcome = play_one(bed, &scenario, provider, &mut shared);
-                    outcomes.lock().unwrap().push(outcome);
+                while let Some(scenario) = next(&queue, provider, &shared) {
+                    let began = Instant::now();
+                    let prepared = play::prepare(bed, &scenario, provider, &mut shared);
+                    let took = began.elapsed();
+                    if scenario.alone {
+                        alone.lock().unwrap().push((scenario, prepared, took));
+                    } else {
+                        let outcome = finish(bed, &scenario, prepared, took);
+                        outcomes.lock().unwrap().push(outcome);
+                        if scenario.installation {
+                            queue.lock().unwrap().changing = false;
+                        }
+                    }
                 }
             });
         }
     });
-    outcomes.into_inner().unwrap()
+    let mut outcomes = outcomes.into_inner().unwrap();
+    for (scenario, prepared, took) in alone.into_inner().unwrap() {
+        outcomes.push(finish(bed, &scenario, prepared, took));
+    }
+    outcomes
 }
 
-fn next(queue: &Mutex<VecDeque<Scenario>>) -> Option<Scenario> {
-    queue.lock().unwrap().pop_front()
+/// What is still to be played.
+struct Queue {
+    scenarios: Vec<Scenario>,
+    /// Applications whose shared backup somebody has begun to make.
+    begun: BTreeSet<Vec<String>>,
+    /// Somebody plays one that changes the installation. He plays the others of its kind as well, if nobody else is left.
+    changing: bool,
 }
 
-fn play_one(bed: &Bed, scenario: &Scenario, provider: &str, shared: &mut Shared) -> Outcome {
+/// The next one for a provider. Of those that are equally long and equally alone it is one whose shared backup this provider has; or
+/// else one whose backup nobody else has either, for each provider has its own.
+fn next(queue: &Mutex<Queue>, provider: &str, shared: &Shared) -> Option<Scenario> {
+    let mut queue = queue.lock().unwrap();
+    let changing = queue.changing;
+    let free = || {
+        queue
+            .scenarios
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| !(changing && s.installation))
+    };
+    let class = |s: &Scenario| (s.alone, s.installation, s.long);
+    let first = class(free().next()?.1);
+    let rank = |s: &Scenario| match s.common(provider) {
+        Some(backup) if shared.has(&backup) => 0,
+        Some(_) if queue.begun.contains(&s.apps) => 2,
+        _ => 1,
+    };
+    let alike = free().take_while(|(_, s)| class(s) == first);
+    let (index, _) = alike.min_by_key(|(_, s)| rank(s))?;
+    let scenario = queue.scenarios.remove(index);
+    queue.changing |= scenario.installation && !scenario.alone;
+    if scenario.common(provider).is_some() {
+        queue.begun.insert(scenario.apps.clone());
+    }
+    Some(scenario)
+}
+
+/// Plays a scenario from its backup on. `took` is for what came before.
+fn finish(bed: &Bed, scenario: &Scenario, prepared: Prepared, took: Duration) -> Outcome {
     let began = Instant::now();
-    let played = play::play(bed, scenario, provider, shared);
-    let took = began.elapsed();
+    let played = play::play(bed, prepared);
+    let preparing = took;
+    let took = took + began.elapsed();
     let outcome = Outcome {
         name: scenario.name.clone(),
         healthy: scenario.healthy,
@@ -114,7 +165,13 @@ fn play_one(bed: &Bed, scenario: &Scenario, provider: &str, shared: &mut Shared)
         problems: played.problems,
     };
     let word = if outcome.problems.is_empty() { "ok" } else { "FAILED" };
-    println!("{word:6} {:30} {:4} s  {}", outcome.name, took.as_secs(), outcome.got);
+    println!(
+        "{word:6} {:30} {:4} s ({:2} s for its backup)  {}",
+        outcome.name,
+        took.as_secs(),
+        preparing.as_secs(),
+        outcome.got
+    );
     for problem in &outcome.problems {
         println!("       {problem}");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::bed::{self, Bed, SYSTEM};
+use crate::bed::{self, Bed, SYSTEM, kind};
 use crate::proxy::Proxy;
 use crate::scenario::{self, Run, Scenario};
 use crate::source::{self, Shared};
@@ -91,28 +91,53 @@ impl Names {
     }
 }
 
-/// Plays a scenario on one provider.
-pub(crate) fn play(bed: &Bed, scenario: &Scenario, provider: &str, shared: &mut Shared) -> Played {
+/// A scenario whose backup is there.
+pub(crate) struct Prepared {
+    filled: Scenario,
+    names: Names,
+    shares: bool,
+    played: Played,
+}
+
+/// Brings a scenario on one provider to its backup.
+pub(crate) fn prepare(bed: &Bed, scenario: &Scenario, provider: &str, shared: &mut Shared) -> Prepared {
     let names = Names::of(scenario, provider);
-    let mut played = Played::default();
-    let mut filled = match scenario::parse(&names.fill(&scenario.text)) {
-        Ok(filled) => filled,
-        Err(error) => {
-            played.problems.push(error);
-            return played;
+    let mut prepared = Prepared {
+        filled: scenario.clone(),
+        shares: scenario.common(provider).is_some(),
+        names,
+        played: Played::default(),
+    };
+    match scenario::parse(&prepared.names.fill(&scenario.text)) {
+        Ok(filled) => {
+            prepared.filled = Scenario {
+                name: scenario.name.clone(),
+                ..filled
+            };
         }
-    };
-    filled.name.clone_from(&scenario.name);
-    let common = scenario.common(provider).is_some();
-    source::remove(bed, &names, common, true);
-    let prepared = if common {
-        shared
-            .backup(bed, &filled, &names)
-            .and_then(|()| source::test(bed, &filled, &names))
-    } else {
-        source::prepare(bed, &filled, &names)
-    };
-    if let Err(error) = prepared {
+        Err(error) => {
+            prepared.played.problems.push(error);
+            return prepared;
+        }
+    }
+    let shared = prepared.shares.then_some(shared);
+    if let Err(error) = source::back_up(bed, &prepared.filled, &prepared.names, shared) {
+        prepared.played.problems.push(format!("preparing: {error}"));
+    }
+    prepared
+}
+
+/// Plays it from there on.
+pub(crate) fn play(bed: &Bed, prepared: Prepared) -> Played {
+    let Prepared {
+        filled,
+        names,
+        shares,
+        mut played,
+    } = prepared;
+    if played.problems.is_empty()
+        && let Err(error) = source::ask(bed, &filled, &names, shares)
+    {
         played.problems.push(format!("preparing: {error}"));
     }
     for (index, run) in filled.runs.iter().enumerate() {
@@ -124,8 +149,10 @@ pub(crate) fn play(bed: &Bed, scenario: &Scenario, provider: &str, shared: &mut 
     if let Err(error) = script(bed, &filled.after, &names, "") {
         played.problems.push(format!("after: {error}"));
     }
-    if played.problems.is_empty() {
-        source::remove(bed, &names, common, false);
+    if played.problems.is_empty()
+        && let Err(error) = source::remove(bed, &names, shares, false)
+    {
+        played.problems.push(format!("removing: {error}"));
     }
     played
 }
@@ -142,7 +169,7 @@ fn script_with(bed: &Bed, script: &str, names: &Names, job: &str, away: Option<&
     }
     let mut command = bed.shell(script, &names.pairs());
     command.env("JOB", job).envs(away.map(|file| ("AWAY", file)));
-    bed::run(command, None).map(drop)
+    bed::run(command)
 }
 
 fn play_run(bed: &Bed, names: &Names, run: &Run, index: usize, played: &mut Played) {
@@ -192,19 +219,22 @@ fn play_run(bed: &Bed, names: &Names, run: &Run, index: usize, played: &mut Play
 
 /// Starts a run as `kubectl create job --from=cronjob/…` does, for another test.
 fn start(bed: &Bed, names: &Names, run: &Run, job: &str, proxy: Option<&Proxy>) -> Result<(), String> {
-    let from = [
-        "-n",
-        SYSTEM,
-        "create",
-        "job",
-        job,
-        "--from=cronjob/scenario",
-        "--dry-run=client",
-        "-o",
-        "json",
-    ];
-    let made = bed.kubectl(&from, None)?;
-    let mut made: Value = serde_json::from_str(&made).map_err(|e| e.to_string())?;
+    let from = bed.get(SYSTEM, &kind("batch/v1", "cronjobs"), "scenario")?;
+    let from = from.ok_or("the CronJob that runs are made from is gone")?;
+    let mut made = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "spec": from["spec"]["jobTemplate"]["spec"],
+        "metadata": {
+            "name": job,
+            "namespace": SYSTEM,
+            "labels": from["spec"]["jobTemplate"]["metadata"]["labels"],
+            "annotations": from["spec"]["jobTemplate"]["metadata"]["annotations"],
+            "ownerReferences": [{
+                "apiVersion": "batch/v1", "kind": "CronJob", "name": from["metadata"]["name"],
+                "uid": from["metadata"]["uid"], "controller": true,
+            }],
+        },
+    });
+    made["metadata"]["annotations"]["cronjob.kubernetes.io/instantiate"] = json!("manual");
     made["metadata"]["labels"]["kymaros.io/test"] = json!(names.test);
     let container = &mut made["spec"]["template"]["spec"]["containers"][0];
     let env = container["env"]
@@ -226,7 +256,7 @@ fn start(bed: &Bed, names: &Names, run: &Run, job: &str, proxy: Option<&Proxy>) 
             json!({"name": "KUBERNETES_SERVICE_PORT", "value": proxy.port}),
         ]
     }));
-    bed.kubectl(&["create", "-f", "-"], Some(&made.to_string())).map(drop)
+    bed.create(SYSTEM, &kind("batch/v1", "jobs"), &made)
 }
 
 /// A run that has ended.
@@ -236,16 +266,17 @@ pub(crate) struct Ended {
 }
 
 fn end_of(bed: &Bed, job: &str, limit: Duration) -> Result<Ended, String> {
-    let over = |types: &str| types.contains("Complete") || types.contains("Failed");
-    let ended = bed.watch((SYSTEM, "job", job), ".status.conditions[*].type", limit, over);
-    let exit = bed
-        .list(&["-n", SYSTEM, "pods", "-l", &format!("job-name={job}")])?
-        .first()
-        .and_then(|pod| pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"].as_i64())
+    let ended = bed.until((SYSTEM, &kind("batch/v1", "jobs"), job), limit, |job| {
+        let conditions = job.and_then(|job| job["status"]["conditions"].as_array());
+        conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Complete" || c["type"] == "Failed"))
+    });
+    let pods = bed.list(SYSTEM, &kind("v1", "pods"), &format!("job-name={job}"))?;
+    let pod = pods.first().unwrap_or(&Value::Null);
+    let exit = pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"]
+        .as_i64()
         .unwrap_or(-1);
-    let log = bed
-        .kubectl(&["-n", SYSTEM, "logs", &format!("job/{job}"), "--tail=-1"], None)
-        .unwrap_or_default();
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    let log = bed.log(SYSTEM, name).unwrap_or_default();
     match ended {
         Ok(_) => Ok(Ended { exit, log }),
         Err(error) => {

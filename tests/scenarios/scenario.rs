@@ -27,9 +27,13 @@ pub(crate) struct Scenario {
     #[serde(default)]
     #[allow(dead_code, reason = "read before the rest of the file")]
     pub(crate) each: BTreeMap<String, String>,
-    /// Nobody else may be on the cluster meanwhile.
+    /// Nobody else may be on the cluster from its backup on.
     #[serde(default)]
     pub(crate) alone: bool,
+    /// It changes what the installation allows, in a way that others cannot notice. One of these at a time, for each puts all of the
+    /// installation back.
+    #[serde(default)]
+    pub(crate) installation: bool,
     /// It takes more than a minute.
     #[serde(default)]
     pub(crate) long: bool,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, SYSTEM};
+use crate::bed::{Bed, Kind, SYSTEM, kind};
 use crate::play::{Names, script};
 use crate::scenario::{Scenario, lay_over};
 
@@ -23,78 +23,108 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Whether a backup is there already.
+    pub(crate) fn has(&self, backup: &str) -> bool {
+        self.made.contains(backup)
+    }
+
     /// Makes the shared backup if this is the first scenario that wants it.
-    pub(crate) fn backup(&mut self, bed: &Bed, scenario: &Scenario, names: &Names) -> Result<(), String> {
+    fn backup(&mut self, bed: &Bed, scenario: &Scenario, names: &Names) -> Result<(), String> {
         if self.made.contains(&names.backup) {
             return Ok(());
         }
         // From an earlier play on the same bed.
-        delete_backup(bed, names);
+        delete_backup(bed, names)?;
         deploy(bed, scenario, names)?;
         backup(bed, scenario, names)?;
-        bed.kubectl(&["delete", "namespace", &names.ns, "--wait=false"], None)?;
+        bed.delete("", &namespaces(), &names.ns)?;
         self.made.insert(names.backup.clone());
         Ok(())
     }
 }
 
-/// Removes what a scenario has made. What is left after a failure stays to be looked at, until it is played again.
-pub(crate) fn remove(bed: &Bed, names: &Names, shares: bool, wait: bool) {
-    let waits = if wait { "--wait=true" } else { "--wait=false" };
-    // Most of these are not there; then there is nothing to do.
-    let gone = |arguments: &[&str]| {
-        drop(bed.kubectl(
-            &[arguments, &["--ignore-not-found", waits, "--timeout=90s"]].concat(),
-            None,
-        ));
-    };
+/// The kinds that are looked at from here.
+pub(crate) fn namespaces() -> Kind {
+    kind("v1", "namespaces")
+}
+
+fn backups() -> Kind {
+    kind("velero.io/v1", "backups")
+}
+
+/// Removes what a scenario has made, or makes sure that nothing of it is left. What is left after a failure stays to be looked at,
+/// until it is played again.
+pub(crate) fn remove(bed: &Bed, names: &Names, shares: bool, wait: bool) -> Result<(), String> {
+    let ours = |plural: &str| kind("restore.kymaros.io/v1alpha1", plural);
+    let mut gone: Vec<(&str, Kind, String)> = Vec::new();
     let label = format!("kymaros.io/test={}", names.test);
-    gone(&["-n", SYSTEM, "delete", "job,restorereport", "-l", &label]);
-    gone(&[
-        "-n",
-        SYSTEM,
-        "delete",
-        "restoretest,healthcheckpolicy,lease",
-        &names.test,
-    ]);
-    if shares {
-        return;
+    for kind in [kind("batch/v1", "jobs"), ours("restorereports")] {
+        for object in bed.list(SYSTEM, &kind, &label)? {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            gone.push((SYSTEM, kind.clone(), name.to_owned()));
+        }
     }
-    gone(&["delete", "namespace", &names.ns, &names.ns2]);
+    let leases = kind("coordination.k8s.io/v1", "leases");
+    gone.extend(
+        [ours("restoretests"), ours("healthcheckpolicies"), leases].map(|kind| (SYSTEM, kind, names.test.clone())),
+    );
+    if !shares {
+        gone.extend([&names.ns, &names.ns2].map(|name| ("", namespaces(), name.clone())));
+    }
+    for (namespace, kind, name) in &gone {
+        bed.delete(namespace, kind, name)?;
+    }
     if wait {
-        delete_backup(bed, names);
+        for (namespace, kind, name) in &gone {
+            bed.gone((namespace, kind, name), Duration::from_secs(90))?;
+        }
+        if !shares {
+            delete_backup(bed, names)?;
+        }
     }
+    Ok(())
 }
 
 /// A backup is deleted with its data only through Velero.
-fn delete_backup(bed: &Bed, names: &Names) {
-    if !matches!(bed.get(&names.velero, "backups.velero.io", &names.backup), Ok(Some(_))) {
-        return;
+fn delete_backup(bed: &Bed, names: &Names) -> Result<(), String> {
+    if bed.get(&names.velero, &backups(), &names.backup)?.is_none() {
+        return Ok(());
     }
     let request = json!({
         "apiVersion": "velero.io/v1", "kind": "DeleteBackupRequest",
         "metadata": {"generateName": "scenario-", "namespace": names.velero},
         "spec": {"backupName": names.backup},
     });
-    drop(bed.kubectl(&["create", "-f", "-"], Some(&request.to_string())));
-    let wait = ["-n", &names.velero, "wait", "--for=delete", "--timeout=60s"];
-    drop(bed.kubectl(
-        &[&wait[..], &[&format!("backup.velero.io/{}", names.backup)]].concat(),
-        None,
-    ));
+    bed.create(&names.velero, &kind("velero.io/v1", "deletebackuprequests"), &request)?;
+    bed.gone((&names.velero, &backups(), &names.backup), Duration::from_mins(1))
 }
 
-/// Deploys, backs up, and asks for the test.
-pub(crate) fn prepare(bed: &Bed, scenario: &Scenario, names: &Names) -> Result<(), String> {
+/// Deploys and backs up, or sees to it that the shared backup is there.
+pub(crate) fn back_up(
+    bed: &Bed,
+    scenario: &Scenario,
+    names: &Names,
+    shared: Option<&mut Shared>,
+) -> Result<(), String> {
+    if let Some(shared) = shared {
+        remove(bed, names, true, true)?;
+        return shared.backup(bed, scenario, names);
+    }
+    remove(bed, names, false, true)?;
     deploy(bed, scenario, names)?;
     script(bed, &scenario.before_backup, names, "")?;
-    if scenario.backup != Value::Bool(false) {
-        backup(bed, scenario, names)?;
+    if scenario.backup == Value::Bool(false) {
+        return Ok(());
     }
+    backup(bed, scenario, names)
+}
+
+/// What comes between the backup and the first run: what goes wrong meanwhile, and the test.
+pub(crate) fn ask(bed: &Bed, scenario: &Scenario, names: &Names, shares: bool) -> Result<(), String> {
     script(bed, &scenario.after_backup, names, "")?;
-    if !scenario.keep_source {
+    if !scenario.keep_source && !shares {
         for source in names.sources(scenario.namespaces) {
-            bed.kubectl(&["delete", "namespace", source, "--wait=false"], None)?;
+            bed.delete("", &namespaces(), source)?;
         }
     }
     test(bed, scenario, names)
@@ -102,10 +132,19 @@ pub(crate) fn prepare(bed: &Bed, scenario: &Scenario, names: &Names) -> Result<(
 
 fn deploy(bed: &Bed, scenario: &Scenario, names: &Names) -> Result<(), String> {
     let sources = names.sources(scenario.namespaces);
-    let mut objects = Vec::new();
     for source in &sources {
-        objects.push(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": source}}).to_string());
+        bed.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": source}}).to_string())?;
+        // Without these no pod can be made, or started.
+        for (kind, name) in [
+            (kind("v1", "serviceaccounts"), "default"),
+            (kind("v1", "configmaps"), "kube-root-ca.crt"),
+        ] {
+            bed.until((source, &kind, name), Duration::from_secs(30), |object| {
+                object.is_some()
+            })?;
+        }
     }
+    let mut objects = Vec::new();
     for app in &scenario.apps {
         let file = format!("{APPS}/{app}.yaml");
         let text = fs::read_to_string(&file).map_err(|e| format!("{file}: {e}"))?;
@@ -123,7 +162,7 @@ fn deploy(bed: &Bed, scenario: &Scenario, names: &Names) -> Result<(), String> {
 }
 
 /// The `RestoreTest` and its policy.
-pub(crate) fn test(bed: &Bed, scenario: &Scenario, names: &Names) -> Result<(), String> {
+fn test(bed: &Bed, scenario: &Scenario, names: &Names) -> Result<(), String> {
     let sources = names.sources(scenario.namespaces);
     let mut spec = json!({
         "backupSource": {
@@ -154,28 +193,66 @@ pub(crate) fn test(bed: &Bed, scenario: &Scenario, names: &Names) -> Result<(), 
     bed.apply(&objects.join("\n---\n"))
 }
 
+/// Whether a workload is up.
+type Up = fn(&Value) -> bool;
+
 /// Waits for every workload of a namespace.
 fn ready(bed: &Bed, namespace: &str) -> Result<(), String> {
-    let of = |object: &Value, what: &str| object["metadata"][what].as_str().unwrap_or_default().to_owned();
-    let all = bed.list(&["-n", namespace, "deployments,statefulsets,daemonsets,pods"])?;
-    for object in &all {
-        let name = of(object, "name");
-        let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
-        if kind != "pod" {
-            let workload = format!("{kind}/{name}");
-            bed.kubectl(
-                &["-n", namespace, "rollout", "status", &workload, "--timeout=120s"],
-                None,
-            )?;
-        } else if object["metadata"]["ownerReferences"].is_null() && object["spec"]["restartPolicy"] == "Always" {
-            let pod = format!("pod/{name}");
-            bed.kubectl(
-                &["-n", namespace, "wait", "--for=condition=Ready", &pod, "--timeout=120s"],
-                None,
-            )?;
+    let apps = |plural: &str| kind("apps/v1", plural);
+    let kinds: [(Kind, Up); 4] = [
+        (apps("deployments"), deployment_is_up),
+        (apps("statefulsets"), stateful_set_is_up),
+        (apps("daemonsets"), daemon_set_is_up),
+        (kind("v1", "pods"), pod_is_up),
+    ];
+    for (kind, up) in kinds {
+        for object in bed.list(namespace, &kind, "")? {
+            // Pods of workloads are theirs to replace, and one that may end need not be ready.
+            let of_workload = object["metadata"]["ownerReferences"].is_array();
+            if kind.is("pods") && (of_workload || object["spec"]["restartPolicy"] != "Always") {
+                continue;
+            }
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            bed.until((namespace, &kind, name), Duration::from_mins(2), |object| {
+                object.is_some_and(up)
+            })
+            .map_err(|e| format!("{e}: not up in {namespace}"))?;
         }
     }
     Ok(())
+}
+
+/// What `kubectl rollout status` waits for.
+fn deployment_is_up(object: &Value) -> bool {
+    let (status, wanted) = (&object["status"], object["spec"]["replicas"].as_i64().unwrap_or(1));
+    let count = |field: &str| status[field].as_i64().unwrap_or(0);
+    observed(object)
+        && count("updatedReplicas") >= wanted
+        && count("replicas") <= count("updatedReplicas")
+        && count("availableReplicas") >= count("updatedReplicas")
+}
+
+fn stateful_set_is_up(object: &Value) -> bool {
+    let (status, wanted) = (&object["status"], object["spec"]["replicas"].as_i64().unwrap_or(1));
+    observed(object)
+        && status["readyReplicas"].as_i64().unwrap_or(0) >= wanted
+        && status["updateRevision"] == status["currentRevision"]
+}
+
+fn daemon_set_is_up(object: &Value) -> bool {
+    let count = |field: &str| object["status"][field].as_i64().unwrap_or(0);
+    let wanted = count("desiredNumberScheduled");
+    observed(object) && count("updatedNumberScheduled") >= wanted && count("numberAvailable") >= wanted
+}
+
+fn pod_is_up(object: &Value) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"))
+}
+
+/// The controller has seen the object as it is.
+fn observed(object: &Value) -> bool {
+    object["status"]["observedGeneration"].as_i64() >= object["metadata"]["generation"].as_i64()
 }
 
 /// Phases in which a backup has ended.
@@ -189,10 +266,13 @@ fn backup(bed: &Bed, scenario: &Scenario, names: &Names) -> Result<(), String> {
         "metadata": {"name": names.backup, "namespace": names.velero}, "spec": spec,
     });
     bed.apply(&backup.to_string())?;
-    let object = (names.velero.as_str(), "backups.velero.io", names.backup.as_str());
-    let phase = bed.watch(object, ".status.phase", Duration::from_mins(3), |phase| {
-        ENDED.contains(&phase)
-    })?;
+    let phase = |backup: &Value| backup["status"]["phase"].as_str().unwrap_or_default().to_owned();
+    let ended = bed.until(
+        (&names.velero, &backups(), &names.backup),
+        Duration::from_mins(3),
+        |backup| backup.is_some_and(|backup| ENDED.contains(&phase(backup).as_str())),
+    )?;
+    let phase = ended.as_ref().map(phase).unwrap_or_default();
     if phase == scenario.backup_phase {
         Ok(())
     } else {

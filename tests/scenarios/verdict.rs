@@ -3,7 +3,7 @@
 use kymaros_runner::judge::record::{self, Record};
 use serde_json::Value;
 
-use crate::bed::{Bed, SYSTEM};
+use crate::bed::{Bed, SYSTEM, kind};
 use crate::play::{Ended, Names, Played};
 use crate::scenario::Expect;
 
@@ -78,13 +78,8 @@ fn compare(reports: &[Value], expect: &Expect, ended: &Ended, played: &mut Playe
 
 /// The test's reports, oldest first.
 fn reports(bed: &Bed, names: &Names) -> Result<Vec<Value>, String> {
-    let mut reports = bed.list(&[
-        "-n",
-        SYSTEM,
-        "restorereports",
-        "-l",
-        &format!("kymaros.io/test={}", names.test),
-    ])?;
+    let kind = kind("restore.kymaros.io/v1alpha1", "restorereports");
+    let mut reports = bed.list(SYSTEM, &kind, &format!("kymaros.io/test={}", names.test))?;
     reports.sort_by_key(|r| {
         (
             r["metadata"]["creationTimestamp"].as_str().map(str::to_owned),
@@ -223,15 +218,22 @@ fn residue(bed: &Bed, names: &Names, run: &str) -> Vec<String> {
     let label = format!("kymaros.io/run={run}");
     let mut left = Vec::new();
     let mut look =
-        |what: &str, arguments: &[&str]| match bed.kubectl(&[&["get", "-o", "name"], arguments].concat(), None) {
-            Ok(found) => left.extend(found.lines().map(|line| format!("left behind: {line}"))),
-            Err(error) => left.push(format!("{what}: {error}")),
+        |namespace: &str, version: &str, plural: &str| match bed.list(namespace, &kind(version, plural), &label) {
+            Ok(found) => left.extend(
+                found
+                    .iter()
+                    .map(|object| format!("left behind: {plural}/{}", object["metadata"]["name"])),
+            ),
+            Err(error) => left.push(error),
         };
-    look("namespaces", &["namespaces", "-l", &label]);
-    let kinds = "restores.velero.io,downloadrequests.velero.io,serverstatusrequests.velero.io,configmaps,leases";
-    look("the provider's namespace", &["-n", &names.velero, kinds, "-l", &label]);
-    look("Leases", &["-n", SYSTEM, "leases", "-l", &label]);
-    match bed.list(&["persistentvolumes"]) {
+    look("", "v1", "namespaces");
+    for plural in ["restores", "downloadrequests", "serverstatusrequests"] {
+        look(&names.velero, "velero.io/v1", plural);
+    }
+    look(&names.velero, "v1", "configmaps");
+    look(&names.velero, "coordination.k8s.io/v1", "leases");
+    look(SYSTEM, "coordination.k8s.io/v1", "leases");
+    match bed.list("", &kind("v1", "persistentvolumes"), "") {
         Ok(volumes) => {
             let suffix = format!("-kymaros-{run}");
             let ours = volumes.iter().filter(|v| {
