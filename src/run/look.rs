@@ -20,7 +20,7 @@ use crate::plan::{self, ValidTest};
 use crate::velero::{self, Cause, FileKind, Furnished, Outcomes, Problem, RestorePhase};
 
 /// How long a look may take that only makes a message clearer.
-const GLANCE: Duration = Duration::from_secs(5);
+pub(super) const GLANCE: Duration = Duration::from_secs(5);
 
 /// A dependency has this long to answer.
 const DIAL: Duration = Duration::from_secs(5);
