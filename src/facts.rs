@@ -92,6 +92,8 @@ pub struct Facts {
     pub restore: Option<RestoreFacts>,
     /// Expected and present objects.
     pub objects: Option<ObjectFacts>,
+    /// The source namespaces that live, beside the backup. One that is gone, or younger than the backup, is not among them.
+    pub living: Vec<LivingFacts>,
     /// The claims of the backup and what became of their data.
     pub volumes: Vec<VolumeFacts>,
     /// Pods and workloads, once they were watched.
@@ -425,6 +427,47 @@ pub struct ChangedFact {
     pub count: u32,
     /// The rule, e.g. `subjects outside the sandbox removed`.
     pub rule: String,
+}
+
+/// A source namespace as it lives, beside the backup.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct LivingFacts {
+    /// The source namespace.
+    pub source: String,
+    /// What it holds and the backup does not.
+    pub absent: Vec<AbsentFacts>,
+    /// Resources that the runner may not list there, e.g. `deployments.apps`.
+    pub unlisted: Vec<String>,
+    /// Why it was not compared, or not to the end.
+    pub gap: Option<Gap>,
+}
+
+/// Objects of one kind that live in the source namespace, are older than the backup, would not be made anew, and are not in it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct AbsentFacts {
+    /// API group, empty for core.
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// The kind is defined by a `CustomResourceDefinition`.
+    pub custom: bool,
+    /// What is known of the reason.
+    pub reason: String,
+    /// The spec says that these need not come back.
+    pub ignored: bool,
+    /// Their names.
+    pub names: Vec<String>,
+}
+
+/// Why a living namespace was not compared with the backup.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub enum Gap {
+    /// The runner has no right to list what it holds.
+    NotPermitted,
+    /// The API server failed: its words.
+    Failed(String),
 }
 
 /// A claim of the backup.

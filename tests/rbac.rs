@@ -26,6 +26,7 @@ enum Scope {
     Own,
     Provider,
     Sandbox,
+    Source,
 }
 
 /// The shipped rules, and what the scenarios add to them.
@@ -38,6 +39,10 @@ const RULES: &[(Scope, &str)] = &[
     (
         Scope::Sandbox,
         "kustomize/components/sandbox-header-secrets/clusterrole.yaml",
+    ),
+    (
+        Scope::Source,
+        "kustomize/components/compare-with-source/rights/rights.yaml",
     ),
     // What people add who let custom resources in.
     (Scope::Sandbox, "tests/scenarios/install/parcels.yaml"),
@@ -214,6 +219,11 @@ fn applies(scope: Scope, namespace: &str) -> bool {
         Scope::Sandbox => {
             let tail = namespace.rsplit('-').next().unwrap_or_default();
             tail.len() == 6 && namespace.ends_with(&format!("-kymaros-{tail}"))
+        }
+        // Those of the scenarios. Without the component the runner tries one list and is refused.
+        Scope::Source => {
+            let made = namespace.starts_with("s-") || namespace.starts_with("shared-");
+            made && !applies(Scope::Sandbox, namespace)
         }
     }
 }

@@ -15,6 +15,8 @@ pub const WORD: usize = 128;
 pub const TESTED: usize = 1000;
 /// Most entries of `missing`.
 pub const MISSING: usize = 1000;
+/// Most entries of `notInBackup`.
+pub const NOT_IN_BACKUP: usize = 1000;
 /// Most entries of `held`.
 pub const HELD: usize = 200;
 /// Most entries of `changed`.

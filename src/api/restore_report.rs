@@ -65,6 +65,7 @@ fn frozen_conditions() -> Rule {
     validation = frozen("scoreCap"),
     validation = frozen("timeline"),
     validation = frozen("missing"),
+    validation = frozen("notInBackup"),
     validation = frozen("held"),
     validation = frozen("changed"),
     validation = frozen("volumes"),
@@ -132,9 +133,9 @@ pub struct RestoreReportStatus {
     #[serde(default)]
     #[schemars(length(max = limits::CHECKS))]
     pub checks: Vec<CheckResult>,
-    /// How many of the objects that the backup holds are in the sandbox, by kind, as present/expected. Expected is what
-    /// the backup itself lists, never what the source namespace holds by now. What Kubernetes makes by itself is not
-    /// counted. Names of missing objects are in missing. Absent if nothing was restored.
+    /// How many of the expected objects are in the sandbox, by kind, as present/expected. Expected is what the backup
+    /// itself lists, and what notInBackup names; what Kubernetes makes by itself is not counted. Names of missing objects
+    /// are in missing and in notInBackup. Absent if nothing was restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completeness: Option<CompletenessCounts>,
     /// The six levels of validation, in order. Their points add up to the score.
@@ -151,6 +152,13 @@ pub struct RestoreReportStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = limits::MISSING))]
     pub missing: Vec<MissingObject>,
+    /// Objects that live in the source namespace, were made before the backup began, belong to no controller, and are not in
+    /// the backup: a disaster would take them for good. They count as expected and missing, unless completeness.ignore names
+    /// them. What is newer than the backup, or gone from the namespace, is not among them. Looked for only where the test has
+    /// the component compare-with-source and the namespace lives; the detail of completeness says whether it was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = limits::NOT_IN_BACKUP))]
+    pub not_in_backup: Vec<AbsentObject>,
     /// Objects that were kept out of the sandbox on purpose, because they could act on the world outside it. They are not
     /// counted against the backup.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -354,7 +362,8 @@ pub struct ValidationLevels {
     /// The restore itself succeeded, without errors of the provider. 25 points.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_integrity: Option<LevelResult>,
-    /// Every object that the backup holds is in the sandbox, and every claim has its data. 20 points.
+    /// Every object that the backup holds is in the sandbox, every claim has its data, and the backup holds what the living
+    /// source namespace does, where it was compared. 20 points.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completeness: Option<LevelResult>,
     /// All pods became ready within the timeout and stayed so. 20 points.
@@ -448,6 +457,18 @@ pub struct MissingObject {
     #[schemars(length(max = limits::OBJECT))]
     pub object: String,
     /// The provider's own error for it, or what else is known.
+    #[schemars(length(max = limits::REASON))]
+    pub reason: String,
+}
+
+/// An object that the backup should hold and does not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AbsentObject {
+    /// The object, such as Deployment/worker; with the source namespace in front if the test has several.
+    #[schemars(length(max = limits::OBJECT))]
+    pub object: String,
+    /// What is known of the reason, such as a label that keeps it out of every backup.
     #[schemars(length(max = limits::REASON))]
     pub reason: String,
 }

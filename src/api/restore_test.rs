@@ -285,8 +285,8 @@ fn storage_class_mapping(_: &mut schemars::SchemaGenerator) -> schemars::Schema 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Completeness {
-    /// Objects that need not come back, as Kind/name with * for any text, such as PersistentVolumeClaim/cache-*. None by
-    /// default.
+    /// Objects that need not come back, nor be in the backup, as Kind/name with * for any text, such as
+    /// PersistentVolumeClaim/cache-*. None by default.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(min = 3, max = 317)), extend(
         "x-kubernetes-list-type" = "set",

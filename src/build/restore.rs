@@ -291,6 +291,7 @@ mod tests {
             name: "daily-1".into(),
             uid: None,
             started_at: chrono::DateTime::UNIX_EPOCH,
+            asked_at: None,
             completed_at: None,
             expires_at: None,
             storage_location: "default".into(),

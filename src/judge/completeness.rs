@@ -1,4 +1,5 @@
-//! Level 2: is everything that the backup holds in the sandbox, and has every claim its data?
+//! Level 2: is everything that the backup holds in the sandbox, has every claim its data, and does the backup hold what the living
+//! namespace does?
 //!
 //! Counted by identity: an object too many hides no object that is missing.
 
@@ -6,6 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::facts::{Brief, Facts, Fault, KindFacts, ProviderProblem, VolumeFacts};
 use crate::judge::level::{Level, first_few, name_in, share, weight::COMPLETENESS};
+use crate::judge::not_in_backup;
 
 /// Kinds that run pods; they are what `tested` lists.
 pub const WORKLOADS: [(&str, &str); 6] = [
@@ -17,7 +19,7 @@ pub const WORKLOADS: [(&str, &str); 6] = [
     ("", "ReplicationController"),
 ];
 
-/// An object of the backup that is not in the sandbox, or a claim without its data.
+/// An object of the backup that is not in the sandbox, a claim without its data, or an object that the backup does not hold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Missing {
     /// `Kind/name`, with `<source>/` in front where there are several sources.
@@ -59,6 +61,8 @@ pub struct Completeness {
     pub looked_at: bool,
     /// Missing objects and claims without data.
     pub missing: Vec<Missing>,
+    /// Objects of the living namespace that should be in the backup and are not.
+    pub not_in_backup: Vec<Missing>,
     /// Each claim of the backup with its state.
     pub volumes: Vec<(VolumeFacts, VolumeState)>,
 }
@@ -69,6 +73,7 @@ pub fn judge(brief: &Brief, facts: &Facts) -> Completeness {
         level,
         looked_at: false,
         missing: Vec::new(),
+        not_in_backup: Vec::new(),
         volumes: Vec::new(),
     };
     let Some(restore) = &facts.restore else {
@@ -101,7 +106,7 @@ pub fn judge(brief: &Brief, facts: &Facts) -> Completeness {
                 Some(reason) => tally.missing(named(name), reason),
             }
         }
-        if WORKLOADS.contains(&(kind.group.as_str(), kind.kind.as_str())) {
+        if is_workload(&kind.group, &kind.kind) {
             tested.extend(kind.expected.iter().map(|n| named(n)));
         }
         not_tested.extend(
@@ -110,6 +115,14 @@ pub fn judge(brief: &Brief, facts: &Facts) -> Completeness {
                 .map(|n| format!("{} ({})", named(&n.name), n.reason)),
         );
     }
+
+    let not_in_backup = not_in_backup::list(brief, facts);
+    tally.lost = not_in_backup.iter().map(|m| m.object.clone()).collect();
+    for (living, kind) in not_in_backup::absent(facts).filter(|(_, kind)| is_workload(&kind.group, &kind.kind)) {
+        let named = |name: &String| name_in(brief, &living.source, &format!("{}/{name}", kind.kind));
+        tested.extend(kind.names.iter().map(named));
+    }
+    not_tested.extend(not_in_backup::ignored(brief, facts));
 
     let mut volumes = Vec::new();
     // What a judged pod uses costs the points when nobody knows what is in it.
@@ -142,20 +155,27 @@ pub fn judge(brief: &Brief, facts: &Facts) -> Completeness {
         format!("{claim} ({ended})")
     }));
     Completeness {
-        level: level(&tally, unseen.len(), &unproved, brief)
+        level: level(&tally, unseen.len(), &unproved, brief, &not_in_backup::words(facts))
             .tested(tested)
             .not_tested(not_tested),
         looked_at: true,
         missing: tally.missing,
+        not_in_backup,
         volumes,
     }
 }
 
-/// Expected objects, and those that are missing.
+/// Does this kind run pods?
+fn is_workload(group: &str, kind: &str) -> bool {
+    WORKLOADS.contains(&(group, kind))
+}
+
+/// Expected objects of the backup, those of them that are missing, and those that the backup should hold besides.
 #[derive(Default)]
 struct Tally {
     expected: usize,
     missing: Vec<Missing>,
+    lost: Vec<String>,
 }
 
 impl Tally {
@@ -192,29 +212,30 @@ fn unseen_claims(facts: &Facts) -> Vec<(&KindFacts, &String)> {
         .collect()
 }
 
-fn level(tally: &Tally, unseen: usize, unproved: &[String], brief: &Brief) -> Level {
+fn level(tally: &Tally, unseen: usize, unproved: &[String], brief: &Brief, compared: &str) -> Level {
     let partial = if brief.partial_restore {
         "; only what spec.backupSource.labelSelector selects was restored, so this says nothing of the rest"
     } else {
         ""
     };
+    let complete = tally.missing.is_empty() && tally.lost.is_empty();
     // Claims without data are among the expected objects, so this cannot fall below nothing but for an odd list of the provider's.
     let present = tally.expected.saturating_sub(tally.missing.len());
-    if tally.missing.is_empty() && unseen > 0 {
+    if complete && unseen > 0 {
         return Level::skip(format!(
-            "Skipped: all expected resources are in the sandbox, but the run ended before the data of {unseen} claims was looked at"
+            "Skipped: all expected resources are in the sandbox, but the run ended before the data of {unseen} claims was looked at{compared}"
         ));
     }
-    if tally.missing.is_empty() && !unproved.is_empty() {
+    if complete && !unproved.is_empty() {
         return Level::skip(format!(
-            "Skipped: all expected resources are in the sandbox, but nothing shows what is in volumes that pods mount: {}",
+            "Skipped: all expected resources are in the sandbox, but nothing shows what is in volumes that pods mount: {}{compared}",
             first_few(unproved, 3)
         ));
     }
-    if tally.missing.is_empty() {
+    if complete {
         return Level::pass(
             COMPLETENESS,
-            format!("All expected resources found in sandbox{partial}"),
+            format!("All expected resources found in sandbox{partial}{compared}"),
         );
     }
     let texts: Vec<String> = tally
@@ -222,18 +243,18 @@ fn level(tally: &Tally, unseen: usize, unproved: &[String], brief: &Brief) -> Le
         .iter()
         .map(|m| format!("{}: {}", m.object, m.reason))
         .collect();
-    let detail = format!(
-        "{present}/{} expected resources found in sandbox; missing: {}{partial}",
-        tally.expected,
-        first_few(&texts, 3)
-    );
+    let expected = tally.expected + tally.lost.len();
+    let mut detail = format!("{present}/{expected} expected resources found in sandbox");
+    if !tally.lost.is_empty() {
+        detail.push_str(&format!("; not in the backup: {}", first_few(&tally.lost, 3)));
+    }
+    if !texts.is_empty() {
+        detail.push_str(&format!("; missing: {}", first_few(&texts, 3)));
+    }
+    detail.push_str(partial);
+    detail.push_str(compared);
     // A list of volumes that names claims the list of resources does not must not earn full marks either.
-    let points = share(
-        COMPLETENESS,
-        present.saturating_sub(unseen + unproved.len()),
-        tally.expected,
-    )
-    .min(COMPLETENESS - 1);
+    let points = share(COMPLETENESS, present.saturating_sub(unseen + unproved.len()), expected).min(COMPLETENESS - 1);
     Level::fail(points, detail)
 }
 
@@ -361,6 +382,10 @@ pub fn counts(facts: &Facts) -> BTreeMap<(String, String, bool), Count> {
             .iter()
             .filter(|name| seen.absent(name, &[]).is_none())
             .count();
+    }
+    for (_, absent) in not_in_backup::absent(facts) {
+        let kind = (absent.group.clone(), absent.kind.clone(), absent.custom);
+        counts.entry(kind).or_default().expected += absent.names.len();
     }
     counts
 }

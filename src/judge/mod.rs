@@ -9,6 +9,7 @@ pub mod completeness;
 pub mod cross_namespace_deps;
 pub mod internal_health;
 pub mod level;
+mod not_in_backup;
 mod outside;
 pub mod pod_startup;
 pub mod record;

@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 
 use crate::api::{
-    self, BackupInfo, ChangedKind, CheckResult, CompletenessCounts, HardcodedName, HeldKind, KindCount, LevelResult,
-    LevelStatus, MissingObject, ProviderInfo, Regression, RestoreReportStatus, Rpo, Rto, RunnerInfo, ScoreCap,
-    TimelineEntry, UnusableBackup, ValidationLevels, VolumeResult, conditions,
+    self, AbsentObject, BackupInfo, ChangedKind, CheckResult, CompletenessCounts, HardcodedName, HeldKind, KindCount,
+    LevelResult, LevelStatus, MissingObject, ProviderInfo, Regression, RestoreReportStatus, Rpo, Rto, RunnerInfo,
+    ScoreCap, TimelineEntry, UnusableBackup, ValidationLevels, VolumeResult, conditions,
 };
 use crate::facts::{Brief, Facts, Isolation, Status};
 use crate::judge::completeness::{Completeness, VolumeState, counts};
@@ -57,6 +57,7 @@ pub fn status(
         }),
         timeline: timeline(facts),
         missing: missing(&verdict.completeness),
+        not_in_backup: not_in_backup(&verdict.completeness),
         held: held(facts),
         changed: changed(facts),
         volumes: volumes(brief, &verdict.completeness),
@@ -94,7 +95,12 @@ fn fit(status: &mut RestoreReportStatus) {
             .flatten();
         let mut lists: Vec<&mut Vec<String>> = levels.flat_map(|l| [&mut l.tested, &mut l.not_tested]).collect();
         let longest = lists.iter().map(|l| l.len()).max().unwrap_or(0);
-        if status.missing.len() >= longest && status.missing.len() > 2 {
+        let (missing, absent) = (status.missing.len(), status.not_in_backup.len());
+        if absent >= longest.max(missing) && absent > 2 {
+            let (keep, gone) = halve(absent, status.not_in_backup.last().map(|a| a.object.as_str()));
+            status.not_in_backup.truncate(keep);
+            status.not_in_backup.push(more_absent(gone));
+        } else if missing >= longest && missing > 2 {
             let (keep, gone) = halve(status.missing.len(), status.missing.last().map(|m| m.object.as_str()));
             status.missing.truncate(keep);
             status.missing.push(more(gone));
@@ -132,6 +138,11 @@ fn more(gone: usize) -> MissingObject {
         object: format!("and {gone} more"),
         reason: "the list was cut".to_owned(),
     }
+}
+
+fn more_absent(gone: usize) -> AbsentObject {
+    let MissingObject { object, reason } = more(gone);
+    AbsentObject { object, reason }
 }
 
 fn cut(text: &str, most: usize) -> String {
@@ -342,6 +353,21 @@ fn missing(completeness: &Completeness) -> Vec<MissingObject> {
     if all.len() > most {
         list.truncate(most - 1);
         list.push(more(all.len() - list.len()));
+    }
+    list
+}
+
+fn not_in_backup(completeness: &Completeness) -> Vec<AbsentObject> {
+    let most = api::limits::NOT_IN_BACKUP;
+    let all = &completeness.not_in_backup;
+    let absent = |m: &crate::judge::completeness::Missing| AbsentObject {
+        object: cut(&m.object, api::limits::OBJECT),
+        reason: cut(&m.reason, api::limits::REASON),
+    };
+    let mut list: Vec<AbsentObject> = all.iter().take(most).map(absent).collect();
+    if all.len() > most {
+        list.truncate(most - 1);
+        list.push(more_absent(all.len() - list.len()));
     }
     list
 }

@@ -8,6 +8,7 @@ use super::*;
 use crate::facts::*;
 use table::TABLE;
 
+mod not_in_backup;
 mod table;
 
 fn time(seconds: i64) -> DateTime<Utc> {
@@ -123,6 +124,22 @@ fn volume() -> VolumeFacts {
         claim_phase: Some("Bound".to_owned()),
         mounted: true,
         ..VolumeFacts::default()
+    }
+}
+
+/// The living namespace, and what of it the backup does not hold.
+fn living(absent: &[(&str, &str, &[&str])]) -> LivingFacts {
+    let kind = |(group, kind, names): &(&str, &str, &[&str])| AbsentFacts {
+        group: (*group).to_owned(),
+        kind: (*kind).to_owned(),
+        reason: "nobody knows".to_owned(),
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..AbsentFacts::default()
+    };
+    LivingFacts {
+        source: "shop".to_owned(),
+        absent: absent.iter().map(kind).collect(),
+        ..LivingFacts::default()
     }
 }
 

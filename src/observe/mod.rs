@@ -1,12 +1,13 @@
 //! Looks hard at what came back: pods, objects, volumes, and names that still mean production.
 //!
-//! The files that decide are pure and work on plain values; only [`startup`], [`inventory`], [`volumes`] and [`scan`] know
-//! the cluster.
+//! The files that decide are pure and work on plain values; only [`startup`], [`inventory`], [`living`],
+//! [`volumes`] and [`scan`] know the cluster.
 //!
 //! ```text
 //! watches ─► seen ─► scene ─► desired + cause ─► state ─► PodFacts          (startup)
 //! provider's list, pods that nothing made ─► bare ─► what should be among them
 //! lists, provider's list, quota ─► presence ─► KindFacts                    (inventory)
+//! lists of the source namespace ─► plan's comparison ─► LivingFacts        (living)
 //! claims, volume restores, backup's volumes ─► claims ─► VolumeFacts        (volumes)
 //! templates, ConfigMaps, Services ─► hardcoded ─► HardcodedFact             (scan)
 //! ```
@@ -18,6 +19,7 @@ mod desired;
 mod hardcoded;
 mod incidents;
 mod inventory;
+mod living;
 mod pod;
 mod presence;
 mod refusal;
@@ -37,6 +39,8 @@ mod cause_tests;
 #[cfg(test)]
 mod io_tests;
 #[cfg(test)]
+mod living_tests;
+#[cfg(test)]
 mod state_tests;
 #[cfg(test)]
 mod test_objects;
@@ -45,6 +49,7 @@ mod window_tests;
 
 pub use bare::{BarePod, bare_pods};
 pub use inventory::{inventory, recheck};
+pub use living::living;
 pub(crate) use pod::{PodState, Warning, Warnings};
 pub use presence::created_items;
 pub use scan::hardcoded_names;

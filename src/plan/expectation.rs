@@ -37,7 +37,7 @@ pub fn excluded_resources(test: &ValidTest, served: &Served, contents: &Contents
     excluded.into_iter().collect()
 }
 
-fn excluded_by_spec(test: &ValidTest, served: &Served) -> BTreeSet<String> {
+pub(super) fn excluded_by_spec(test: &ValidTest, served: &Served) -> BTreeSet<String> {
     let named = test.spec.restore.excluded_resources.iter();
     named.flat_map(|name| served.resolve(name)).collect()
 }
@@ -149,7 +149,8 @@ fn sort_in(facts: &mut KindFacts, name: &str, rule: Rule) {
     }
 }
 
-fn ignored(test: &ValidTest, kind: &str, name: &str) -> bool {
+/// Does the spec say that this object need not come back?
+pub(super) fn ignored(test: &ValidTest, kind: &str, name: &str) -> bool {
     let object = format!("{kind}/{name}");
     test.spec
         .completeness

@@ -12,6 +12,7 @@ mod cron;
 mod egress;
 mod expectation;
 mod glob;
+pub mod living;
 mod makers;
 mod membership;
 pub mod naming;
@@ -42,6 +43,8 @@ pub use validate::{schedule, validate};
 mod expectation_tests;
 #[cfg(test)]
 pub(crate) mod fixtures;
+#[cfg(test)]
+mod living_tests;
 #[cfg(test)]
 mod select_backup_tests;
 #[cfg(test)]

@@ -39,6 +39,8 @@ pub struct Point {
     pub uid: Option<String>,
     /// When it was begun.
     pub started_at: DateTime<Utc>,
+    /// When its object was made, by the clock of the API server.
+    pub asked_at: Option<DateTime<Utc>>,
     /// When it was done.
     pub completed_at: Option<DateTime<Utc>>,
     /// When it will be deleted.
@@ -454,6 +456,7 @@ fn usable(test: &ValidTest, inventory: &Inventory<'_>, backup: &Backup, now: Dat
         name: backup.name().to_owned(),
         uid: backup.metadata.uid.clone(),
         started_at,
+        asked_at: backup.metadata.creation_timestamp.as_ref().map(api::time::from_time),
         completed_at: status.completion_timestamp,
         expires_at: status.expiration,
         storage_location: name.to_owned(),

@@ -46,6 +46,13 @@ impl Served {
             .map(String::as_str)
     }
 
+    /// All of them, group and kind.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.resources
+            .keys()
+            .map(|(group, kind)| (group.as_str(), kind.as_str()))
+    }
+
     /// Is there such a resource?
     pub(super) fn has(&self, resource: &str) -> bool {
         self.resources.values().any(|served| served == resource)

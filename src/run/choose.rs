@@ -1,6 +1,7 @@
 //! Which backup: asks the provider what it has, and downloads lists of objects until one backup holds all namespaces.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::clock;
 use crate::cluster::{DownloadError, Downloads, ProviderError, Velero};
@@ -19,7 +20,7 @@ pub(super) struct Chosen {
     /// As the report shows it.
     pub(super) facts: BackupFacts,
     /// Its objects, of the wanted namespaces.
-    pub(super) contents: Contents,
+    pub(super) contents: Arc<Contents>,
     /// Its volumes.
     pub(super) volumes: Volumes,
     /// The way to its files and those of its restores.
@@ -65,7 +66,7 @@ pub(super) async fn choose(velero: &Velero, test: &ValidTest, random: u64) -> Re
                     lacking: plan::newer_lacking(point, &missed),
                     point: point.clone(),
                     facts,
-                    contents,
+                    contents: Arc::new(contents),
                     volumes,
                     downloads,
                 });

@@ -19,6 +19,9 @@ use crate::observe::{self, BarePod, ProviderVolumes, Settled, Startup};
 use crate::plan::{self, ValidTest};
 use crate::velero::{self, Cause, FileKind, Furnished, Outcomes, Problem, RestorePhase};
 
+/// How long a look may take that only makes a message clearer.
+pub(super) const GLANCE: Duration = Duration::from_secs(5);
+
 /// A dependency has this long to answer.
 const DIAL: Duration = Duration::from_secs(5);
 

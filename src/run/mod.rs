@@ -5,6 +5,7 @@
 
 mod admit;
 mod choose;
+mod compare;
 mod ephemeral;
 mod finish;
 mod look;
@@ -32,12 +33,14 @@ use crate::fence::{self, IsolationWatch, NameServer, Runner};
 use crate::lease::{Annotations, Held};
 use crate::names::{TURN_LEASE, annotation};
 use crate::observe::{Startup, StartupOptions};
+use crate::plan::living::Comparison;
 use crate::plan::{self, PlanError, Served, ValidTest};
 use crate::report::{self, TestRef};
 use crate::settings::{FailJobOn, Settings};
 use crate::velero::Restore;
 use admit::Policy;
 use choose::{Chosen, api, api_ref};
+use compare::Comparing;
 use stop::Stopper;
 use timeline::Timeline;
 
@@ -91,6 +94,7 @@ async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Ex
         timeline: Timeline::default(),
         anchor: None,
         startup: None,
+        comparing: None,
         announced: Vec::new(),
         turn: None,
         image: None,
@@ -107,6 +111,7 @@ async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Ex
             Some(Stop::new(Reason::DeadlineExceeded, format!("spec.timeout of {limit} passed; if that is how long a run takes, raise it")))
         }
     };
+    run.compared().await;
     run.conclude(stopped);
     let exit = Box::pin(finish::finish(run, signals)).await;
     if exit != Exit::Unavailable && pay(cluster, &mut admitted).await {
@@ -158,6 +163,8 @@ struct Run<'a> {
     anchor: Option<Anchor>,
     /// Kept here, so that what it saw survives a stop.
     startup: Option<Startup>,
+    /// The comparison with the living namespaces.
+    comparing: Option<Comparing>,
     /// Source namespaces and sandboxes that stand in the Lease; those that were made are in the facts.
     announced: Vec<(String, String)>,
     /// The turn on the provider.
@@ -239,6 +246,8 @@ impl Run<'_> {
         fence::installation_allows(self.cluster, &valid, &self.facts.run_id, &kinds).await?;
         self.take_turn(&velero, &valid).await?;
         let made = self.fence_in(&runner, &velero, &valid, &chosen, &kinds).await?;
+        let comparison = Comparison::new(&valid, &served, &chosen.point, &chosen.contents);
+        self.comparing = Some(Comparing::start(self.cluster, &discovery, comparison));
         let wanted = build::restore::restore(&valid, &made.owner, &chosen.point, &made.names, excluded);
         let uid = self.restore(&velero, &valid, &wanted, made).await?;
         let restored = Restored {
@@ -457,6 +466,14 @@ impl Run<'_> {
             (annotation::SANDBOXES, sandboxes.join(",")),
         ];
         self.admitted.note(notes.map(|(k, v)| (k.to_owned(), v)).into()).await
+    }
+
+    /// Takes what the comparison with the living namespaces found into the facts. It has long ended when a restore has; of a run that
+    /// was stopped before, a moment is what its end may wait for it.
+    async fn compared(&mut self) {
+        if let Some(comparing) = self.comparing.take() {
+            self.facts.living = comparing.end(look::GLANCE).await;
+        }
     }
 
     /// Takes into the facts what was seen by the end, whatever the end was.

@@ -57,6 +57,12 @@ pub mod label {
     pub const GC_FAILURE: &str = "velero.io/gc-failure";
 }
 
+/// Why Velero leaves an object with these labels out of every backup: the label; `None` if it does not.
+pub fn kept_out(labels: Option<&std::collections::BTreeMap<String, String>>) -> Option<&'static str> {
+    let value = labels?.get(crate::names::label::VELERO_EXCLUDE)?;
+    (value == "true").then_some(crate::names::label::VELERO_EXCLUDE)
+}
+
 /// Declares one of Velero's kinds: metadata, a spec and a status that may both be missing, and the names by which the API
 /// server knows it. None of them has a status subresource, and a status that says nothing is not written: Velero never
 /// looks at an object that was created with one.

@@ -8,7 +8,8 @@ set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 CHECKOUT=$(cd "$HERE/../.." && pwd -P)
-CACHE=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/kymaros-runner
+export HOME=${HOME:-/root} # Go and Cargo need one
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/kymaros-runner
 BIN=$CACHE/bin
 BED_ID=$(printf '%s\n' "$CHECKOUT" "$CACHE" | sha256sum | cut -c1-12)
 BED=$CACHE/beds/$BED_ID

@@ -3,8 +3,11 @@
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::api::{Api, PostParams};
 
-use crate::support::RUNNER;
+use serde_json::json;
+
+use crate::support::cases::{Verb, make, send};
 use crate::support::scene::Scene;
+use crate::support::{RUNNER, kubectl_in_cluster, root};
 
 /// Where a right is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -14,8 +17,10 @@ enum Place {
     Provider,
     Sandbox,
     Production,
+    /// A production namespace of a test with the component `compare-with-source`.
+    Compared,
 }
-use Place::{Cluster, Own, Production, Provider, Sandbox};
+use Place::{Cluster, Compared, Own, Production, Provider, Sandbox};
 
 const READ: &str = "get,list,watch";
 
@@ -229,6 +234,7 @@ const TABLE: &[(&str, &str, &str, Place, bool)] = &[
     ("create,update,patch,delete", "deployments.apps", "", Sandbox, false),
     ("get,list,create,delete", "pods", "", Production, false),
     ("get,list", "configmaps", "", Production, false),
+    ("list", "deployments.apps", "", Production, false),
     ("get,list,create", "secrets", "", Production, false),
     (
         "create,delete",
@@ -238,12 +244,58 @@ const TABLE: &[(&str, &str, &str, Place, bool)] = &[
         false,
     ),
     ("get,list", "restorereports.restore.kymaros.io", "", Production, false),
+    ("list", "configmaps", "", Compared, true),
+    ("list", "pods", "", Compared, true),
+    ("list", "persistentvolumeclaims", "", Compared, true),
+    ("list", "deployments.apps", "", Compared, true),
+    ("list", "rolebindings.rbac.authorization.k8s.io", "", Compared, true),
+    (
+        "get,watch,create,update,patch,delete",
+        "configmaps",
+        "",
+        Compared,
+        false,
+    ),
+    ("get,watch,create,update,patch,delete", "pods", "", Compared, false),
+    (
+        "get,watch,create,update,patch,delete",
+        "deployments.apps",
+        "",
+        Compared,
+        false,
+    ),
+    (
+        "get,list,watch,create,update,patch,delete",
+        "secrets",
+        "",
+        Compared,
+        false,
+    ),
+    ("get", "pods/log", "", Compared, false),
+    ("get,create", "pods/exec", "", Compared, false),
+    ("create", "serviceaccounts/token", "", Compared, false),
+    ("list", "jobs.batch", "", Compared, false),
 ];
+
+/// The component, as kustomize fills it in for a test `rights` of this namespace.
+fn compare_with_source(namespace: &str) -> String {
+    let file = root().join("kustomize/components/compare-with-source/rights/rights.yaml");
+    let text = std::fs::read_to_string(file).expect("the component's rights");
+    let named = text.replace(
+        "namespace: copied-from-the-restoretest",
+        &format!("namespace: {namespace}"),
+    );
+    named.replace(".copied-from-the-restoretest", ".rights")
+}
 
 #[tokio::test]
 #[ignore = "needs a cluster (installs the base, makes and deletes namespaces)"]
 async fn rights() {
     let scene = Scene::open().await;
+    let compared = format!("fence-compared-{}", scene.run);
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": compared}});
+    make(&scene.admin, std::slice::from_ref(&namespace)).await;
+    kubectl_in_cluster(&["apply", "-f", "-"], Some(&compare_with_source(&compared))).expect("the rights are applied");
     let reviews: Api<SubjectAccessReview> = Api::all(scene.admin.clone());
     let ask = async |verb: &str, what: &str, name: &str, place: Place| {
         let namespace = match place {
@@ -252,6 +304,7 @@ async fn rights() {
             Provider => Some("velero"),
             Sandbox => Some(scene.sandbox.as_str()),
             Production => Some(scene.production.as_str()),
+            Compared => Some(compared.as_str()),
         };
         let (resource, group) = what.split_once('.').unwrap_or((what, ""));
         let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
@@ -286,6 +339,13 @@ async fn rights() {
             .expect("an answer");
         answer.status.is_some_and(|status| status.allowed)
     };
+    // The authorizer learns of a binding a moment after it was made.
+    for _ in 0..50 {
+        if ask("list", "pods", "", Compared).await {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
     let mut failed = Vec::new();
     for (verbs, what, name, place, granted) in TABLE {
         for verb in verbs.split(',') {
@@ -297,6 +357,7 @@ async fn rights() {
             }
         }
     }
+    send(&scene.admin, Verb::Remove, &namespace).await;
     scene.close().await;
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }

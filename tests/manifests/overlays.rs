@@ -1,10 +1,11 @@
 //! What an installation builds from: the example, several tests, the opt-in parts, another provider's namespace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use kymaros_runner::names::{self, label};
+use kymaros_runner::plan::living::{COMPARED, RIGHTS};
 use serde_json::{Value, json};
 
 use crate::support::{kubectl, root};
@@ -170,6 +171,8 @@ fn the_example_runs_its_test_when_the_test_says() {
         "something was not copied"
     );
 
+    assert_compares(&example, name, "shop");
+
     let sweep = one(&example, "CronJob", "kymaros-sweep");
     assert_well_behaved(sweep);
     assert_eq!(
@@ -177,6 +180,42 @@ fn the_example_runs_its_test_when_the_test_says() {
         json!(["sweep"])
     );
     assert_eq!(image(sweep), image(cron));
+}
+
+/// The test of this name lets the runner list what is compared in the namespace, that and nothing else.
+fn assert_compares(built: &[Value], test: &str, namespace: &str) {
+    let name = format!("{RIGHTS}{test}");
+    let here = |kind: &str| {
+        let found = of_kind(built, kind)
+            .into_iter()
+            .find(|object| text(object, "/metadata/name") == name && text(object, "/metadata/namespace") == namespace);
+        found
+            .unwrap_or_else(|| panic!("no {kind} {name} in {namespace}"))
+            .clone()
+    };
+    let (role, binding) = (here("Role"), here("RoleBinding"));
+    let mut granted = BTreeSet::new();
+    for rule in role["rules"].as_array().expect("rules") {
+        assert_eq!(rule["verbs"], json!(["list"]), "{rule}");
+        assert!(rule.get("resourceNames").is_none(), "{rule}");
+        for group in rule["apiGroups"].as_array().expect("groups") {
+            let resources = rule["resources"].as_array().expect("resources");
+            granted.extend(resources.iter().map(|resource| (group.as_str(), resource.as_str())));
+        }
+    }
+    let compared = COMPARED.iter().map(|(group, _, plural)| (Some(*group), Some(*plural)));
+    assert_eq!(granted, compared.collect());
+    assert_eq!(
+        binding["roleRef"],
+        json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name})
+    );
+    assert_eq!(
+        binding["subjects"],
+        json!([{"kind": "ServiceAccount", "name": names::SERVICE_ACCOUNT, "namespace": names::RUNNER_NAMESPACE}])
+    );
+    for object in [&role, &binding] {
+        assert_eq!(object["metadata"]["labels"][label::VELERO_EXCLUDE], "true");
+    }
 }
 
 fn restore_test(name: &str, schedule: &str) -> String {
@@ -216,6 +255,73 @@ fn an_overlay_may_hold_several_tests_and_name_the_image_once() {
     for cron in of_kind(&built, "CronJob") {
         assert_eq!(image(cron), "example/runner:7");
     }
+}
+
+#[test]
+fn tests_compare_each_of_their_namespaces_and_may_share_them() {
+    let of = |name: &str, namespaces: &str| {
+        restore_test(name, "{cron: 0 3 * * *, timezone: UTC}").replace(&format!("[{{name: {name}}}]"), namespaces)
+    };
+    let components = |which: &[&str]| {
+        let lines = which.iter().map(|name| format!("- ../KUSTOMIZE/components/{name}\n"));
+        format!("resources: [test.yaml]\ncomponents:\n{}", lines.collect::<String>())
+    };
+    let compare = "compare-with-source";
+    let (second, third, fourth) = (format!("{compare}/2"), format!("{compare}/3"), format!("{compare}/4"));
+    let built = build(&overlay(
+        "compared",
+        &[
+            (
+                "kustomization.yaml",
+                "resources: [KUSTOMIZE/base, nightly, weekly, blog, provider.yaml]\ncomponents: [KUSTOMIZE/components/provider-namespace]\n",
+            ),
+            (
+                "provider.yaml",
+                "{apiVersion: v1, kind: ConfigMap, metadata: {name: kymaros-provider, annotations: {config.kubernetes.io/local-config: 'true'}}, data: {namespace: backup-system}}",
+            ),
+            ("nightly/kustomization.yaml", &components(&["drill", compare])),
+            ("nightly/test.yaml", &of("nightly", "[{name: shop}]")),
+            (
+                "weekly/kustomization.yaml",
+                &components(&["drill", compare, &second, &third, &fourth]),
+            ),
+            (
+                "weekly/test.yaml",
+                &of(
+                    "weekly",
+                    "[{name: shop}, {name: db}, {name: cache}, {name: mail}, {name: more}]",
+                ),
+            ),
+            ("blog/kustomization.yaml", &components(&["drill"])),
+            ("blog/test.yaml", &of("blog", "[{name: blog}]")),
+        ],
+    ));
+    assert_compares(&built, "nightly", "shop");
+    for namespace in ["shop", "db", "cache", "mail"] {
+        assert_compares(&built, "weekly", namespace);
+    }
+    for kind in ["Role", "RoleBinding"] {
+        let all = of_kind(&built, kind);
+        let ours = all
+            .iter()
+            .filter(|object| text(object, "/metadata/name").starts_with(RIGHTS));
+        assert_eq!(ours.count(), 5, "{kind}");
+    }
+    assert!(!Value::from(built).to_string().contains("copied-from"));
+}
+
+#[test]
+fn a_namespace_that_the_test_does_not_have_is_found_when_building() {
+    let second = DRILL.replace(
+        "[KUSTOMIZE/components/drill]",
+        "[KUSTOMIZE/components/compare-with-source/2]",
+    );
+    let test = restore_test("shop", "{cron: 0 3 * * *, timezone: UTC}");
+    let error = refused(&overlay(
+        "no-second",
+        &[("kustomization.yaml", &second), ("test.yaml", &test)],
+    ));
+    assert!(error.contains("spec.backupSource.namespaces.1.name"), "{error}");
 }
 
 #[test]

@@ -73,6 +73,12 @@ config_maps() {
   done | k create -f - > /dev/null
 }
 
+# compare_with_source [NAMESPACE]: the component of that name, as kustomize makes it for this test and one of its namespaces.
+compare_with_source() {
+  sed "s/namespace: copied-from-the-restoretest/namespace: ${1:-$NS}/; s/\.copied-from-the-restoretest/.$TEST/" \
+    kustomize/components/compare-with-source/rights/rights.yaml | k apply -f - > /dev/null
+}
+
 # another_backup NAME PHASE [SPEC as JSON]: one more backup of the same namespace, which must end in that phase.
 another_backup() {
   k create -f - <<Y

@@ -115,6 +115,22 @@ pub(super) const TABLE: &[Row] = &[
         }, 89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "ConfigMap/web: skipped by the provider on purpose"),
     ("another ConfigMap in its place", |_, f| objects(f)[2].present = Some(vec!["web2".into()]),
         89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "ConfigMap/web: created, then vanished"),
+    ("a Deployment and a claim that the backup forgot", |_, f| f.living = vec![living(&[("apps", "Deployment", &["worker"]), ("", "PersistentVolumeClaim", &["cache"])])],
+        89, Outcome::Partial, "CompletenessFailed", [25, 14, 20, 20, 10, 5], "5/7 expected resources found in sandbox; not in the backup: Deployment/worker; PersistentVolumeClaim/cache; compared"),
+    ("a ConfigMap that the backup forgot, and one that never came", |_, f| {
+            f.living = vec![living(&[("", "ConfigMap", &["worker"])])];
+            objects(f)[2].present = Some(vec![]);
+            objects(f)[2].created.clear();
+        }, 89, Outcome::Partial, "CompletenessFailed", [25, 13, 20, 20, 10, 5],
+        "4/6 expected resources found in sandbox; not in the backup: ConfigMap/worker; missing: ConfigMap/web: never attempted"),
+    ("objects that the backup may forget", |_, f| {
+            f.living = vec![living(&[("", "ConfigMap", &["cache"])])];
+            f.living[0].absent[0].ignored = true;
+        }, 100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "every level"),
+    ("no comparison with the living namespace", |_, f| f.living = vec![LivingFacts { gap: Some(Gap::NotPermitted), ..living(&[]) }],
+        100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "every level"),
+    ("a comparison that failed", |_, f| f.living = vec![LivingFacts { gap: Some(Gap::Failed("no answer".into())), ..living(&[]) }],
+        100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "every level"),
     ("a volume without data in the backup", |_, f| { f.volumes[0].no_data = Some("skipped".into()); f.volumes[0].method = None; },
         89, Outcome::Partial, "CompletenessFailed", [25, 16, 20, 20, 10, 5], "no data in the backup: skipped"),
     ("a claim that never held anything and that nobody mounts", |_, f| f.volumes[0] = VolumeFacts {
