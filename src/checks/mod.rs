@@ -19,7 +19,7 @@ mod text;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::Regex;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::api::{self, Check, CheckType};
@@ -34,8 +34,6 @@ const PAUSE: Duration = Duration::from_secs(2);
 const SERVICES_LEARN: Duration = Duration::from_secs(5);
 /// Between two attempts in that time.
 const SHORT_PAUSE: Duration = Duration::from_millis(500);
-/// Largest compiled regular expression. Nested repetitions grow without bound, and the runner is a small pod.
-const REGEX: usize = 1 << 20;
 
 /// What a check came to: its message either way.
 type Verdict = Result<String, String>;
@@ -221,12 +219,9 @@ fn nobody_there(message: &str) -> bool {
         .any(|words| message.contains(words))
 }
 
-/// Compiles the regular expression of `field`.
-fn pattern(field: &str, regex: &str) -> Result<Regex, String> {
-    RegexBuilder::new(regex)
-        .size_limit(REGEX)
-        .build()
-        .map_err(|error| format!("{field} is no regular expression that can be used: {error}"))
+/// The regular expression of `field`, which validation compiled in the same way.
+fn pattern(field: &str, expression: &str) -> Result<Regex, String> {
+    crate::pattern::compile(expression).map_err(|why| format!("{field} {why}"))
 }
 
 #[cfg(test)]

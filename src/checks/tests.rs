@@ -134,7 +134,7 @@ async fn an_http_answer_is_judged() {
         get(json!({ "bodyMatches": "(" }))
             .await
             .1
-            .starts_with("bodyMatches is no regular expression")
+            .starts_with("bodyMatches does not compile: ")
     );
     assert_eq!(fake.asked("secrets"), 0, "no Secret is read without need");
 }
