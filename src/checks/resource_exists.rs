@@ -18,27 +18,37 @@ pub(super) async fn run(context: &Context<'_>, check: &Check, spec: &ResourceExi
     for resource in &spec.resources {
         wanted.push((resource, choose(&discovery, resource)?));
     }
-    let what = summary(spec.resources.iter().map(name));
-    let sandbox = locate::find(context.sandboxes, check.namespace.as_deref(), &what, async |sandbox| {
-        for (resource, served) in &wanted {
-            // A kind that may not be read says nothing about where the others are.
-            if let Ok(true) = exists(context, &sandbox.name, served, &resource.name).await {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    })
-    .await?;
+    let places = locate::places(context.sandboxes, check.namespace.as_deref())?;
     let mut found = Vec::new();
     for (resource, served) in &wanted {
         context.note(Some(format!("{} was being looked for", name(resource))));
-        let answer = exists(context, &sandbox.name, served, &resource.name).await;
-        found.push((
-            name(resource),
-            answer.map_err(|error| unreadable(context, served, &error)),
-        ));
+        let mut answers = Vec::new();
+        for sandbox in places {
+            let answer = exists(context, &sandbox.name, served, &resource.name).await;
+            answers.push((sandbox.source.as_str(), answer));
+        }
+        let answer = of_all(&answers).unwrap_or_else(|error| Err(unreadable(context, served, error)));
+        found.push((name(resource), answer));
     }
     evaluate(&found)
+}
+
+/// Is an object there, given what each sandbox answered? Each may be in another one; only what two of them have leaves it open
+/// which is meant. Without a sandbox that has it, the first error.
+fn of_all<'e, E>(answers: &'e [(&str, Result<bool, E>)]) -> Result<Result<bool, String>, &'e E> {
+    let holders: Vec<&str> = answers
+        .iter()
+        .filter(|(_, answer)| matches!(answer, Ok(true)))
+        .map(|(source, _)| *source)
+        .collect();
+    match holders[..] {
+        [_] => Ok(Ok(true)),
+        [] => match answers.iter().find_map(|(_, answer)| answer.as_ref().err()) {
+            Some(error) => Err(error),
+            None => Ok(Ok(false)),
+        },
+        _ => Ok(Err(format!("found in {}: set namespace", holders.join(" and ")))),
+    }
 }
 
 /// The kind that is meant.
@@ -264,6 +274,23 @@ mod tests {
         assert_eq!(
             chosen("ClusterRole", None),
             Err("ClusterRole is a cluster-wide kind and no part of a sandbox".into())
+        );
+    }
+
+    #[test]
+    fn an_object_may_be_in_any_sandbox_but_not_in_two() {
+        let all = |answers: &[(&str, Result<bool, &str>)]| match of_all(answers) {
+            Ok(answer) => answer,
+            Err(error) => Err((*error).to_owned()),
+        };
+        assert_eq!(all(&[("shop", Ok(false)), ("billing", Ok(true))]), Ok(true));
+        assert_eq!(all(&[("shop", Ok(false)), ("billing", Ok(false))]), Ok(false));
+        let twice = all(&[("shop", Ok(true)), ("crm", Ok(false)), ("billing", Ok(true))]);
+        assert_eq!(twice, Err("found in shop and billing: set namespace".to_owned()));
+        assert_eq!(all(&[("shop", Err("no right")), ("billing", Ok(true))]), Ok(true));
+        assert_eq!(
+            all(&[("shop", Ok(false)), ("billing", Err("no right"))]),
+            Err("no right".to_owned())
         );
     }
 
