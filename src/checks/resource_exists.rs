@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Context, Verdict, locate};
+use super::{Context, Verdict, excluded, locate};
 use crate::api::{Check, ResourceExistsCheck, ResourceRef};
 use crate::cluster::{Discovery, Error, Served};
 use crate::names::label;
@@ -29,6 +29,20 @@ pub(super) async fn run(context: &Context<'_>, check: &Check, spec: &ResourceExi
         }
         let answer = of_all(&answers).unwrap_or_else(|error| Err(unreadable(context, served, error)));
         found.push((name(resource), answer));
+    }
+    // Nothing is missing but what is held on purpose.
+    let held = |(at, (_, answer)): (usize, &(String, Result<bool, String>))| {
+        let rule = excluded::object(context.kept_out, places, wanted[at].0);
+        rule.filter(|_| *answer == Ok(false))
+    };
+    let held: Vec<Option<String>> = found.iter().enumerate().map(held).collect();
+    let mut missed = found.iter().zip(&held).filter(|((_, answer), _)| *answer != Ok(true));
+    if missed.clone().next().is_some() && missed.all(|(_, rule)| rule.is_some()) {
+        let held = found.iter().zip(held);
+        let held: Vec<String> = held
+            .filter_map(|((name, _), rule)| Some(format!("{name} ({})", rule?)))
+            .collect();
+        context.vain(format!("held on purpose: {}", summary(held.into_iter())));
     }
     evaluate(&found)
 }

@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::bare::BarePod;
+use super::exclude::{Exclusions, LeftOut};
 use super::incidents::Incident;
 use super::scene::{Change, Object, Watched};
 use super::seen::{ControllerKind, ControllerSeen, PodSeen};
@@ -107,6 +108,18 @@ impl Startup {
             since: options.since,
             refused: BTreeMap::new(),
         }
+    }
+
+    /// Does not wait for these.
+    #[must_use]
+    pub fn without(mut self, exclusions: Exclusions) -> Self {
+        self.state.exclude(exclusions);
+        self
+    }
+
+    /// Pods that checks may look for in vain, as things stand: kept out by the drill, or without what they need.
+    pub fn left_out(&self) -> Vec<LeftOut> {
+        self.state.left_out()
     }
 
     /// Returns when all that should run are ready, when that has become impossible, or when the time is up. Safe to drop.

@@ -16,6 +16,7 @@
 //! only then is judged no more.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
@@ -23,7 +24,9 @@ use k8s_openapi::jiff::Timestamp;
 use super::bare::BarePod;
 use super::cause;
 use super::desired::{Assessment, is_ready};
+use super::exclude::{Exclusions, LeftOut};
 use super::scene::{Change, Scene, Watched};
+use super::seen::PodSeen;
 use crate::facts::{PodFacts, PodFailure, SandboxFacts};
 
 /// How long the rest may still take once something certainly cannot start. Ending at once would count pods as not ready
@@ -128,6 +131,14 @@ impl StartupState {
         }
     }
 
+    /// Does not wait for these. Before anything was seen.
+    pub(super) fn exclude(&mut self, exclusions: Exclusions) {
+        let exclusions = Arc::new(exclusions);
+        for scene in &mut self.scenes {
+            scene.exclude(exclusions.clone());
+        }
+    }
+
     /// Takes in what a watch of this sandbox tells.
     pub(super) fn apply(&mut self, sandbox: usize, change: Change) {
         if let Some(scene) = self.scenes.get_mut(sandbox) {
@@ -183,7 +194,7 @@ impl StartupState {
         let stand = self.assess();
         if stand.all_ready() {
             self.ready_at = Some(now);
-            self.window.pods = self.ready_pods().collect();
+            self.window.pods = self.ready_pods(&stand).collect();
             return self.end(Settled::AllReady, now);
         }
         let deadline = self.bounds.from.saturating_add(self.bounds.timeout);
@@ -229,7 +240,7 @@ impl StartupState {
         let deadline = self.bounds.from.saturating_add(self.bounds.timeout);
         if stand.all_ready() {
             // A pod that came late is watched from the moment it was ready.
-            for (key, pod) in self.ready_pods().collect::<Vec<_>>() {
+            for (key, pod) in self.ready_pods(&stand).collect::<Vec<_>>() {
                 self.window.pods.entry(key).or_insert(pod);
             }
             if self.window.begun && self.window.since.is_none() {
@@ -284,9 +295,10 @@ impl StartupState {
         self.window.pods.keys().filter_map(failed).collect()
     }
 
-    fn ready_pods(&self) -> impl Iterator<Item = ((usize, String), (String, u32))> {
+    fn ready_pods(&self, stand: &Assessment) -> impl Iterator<Item = ((usize, String), (String, u32))> {
         self.scenes.iter().enumerate().flat_map(|(index, scene)| {
-            scene.pods().filter(|pod| is_ready(pod)).map(move |pod| {
+            let counts = |pod: &&PodSeen| is_ready(pod) && !stand.unwatched.contains(&pod.identity.uid);
+            scene.pods().filter(counts).map(move |pod| {
                 (
                     (index, pod.identity.uid.clone()),
                     (pod.identity.name.clone(), pod.restarts),
@@ -324,6 +336,9 @@ impl StartupState {
             let one = scene.assess(&self.bare);
             all.workloads.extend(one.workloads);
             all.failures.extend(one.failures);
+            all.excluded.extend(one.excluded);
+            all.unwatched.extend(one.unwatched);
+            all.left_out.extend(one.left_out);
             all.held.extend(one.held.into_iter().map(|(name, words)| {
                 let name = if several {
                     format!("{}/{name}", scene.source())
@@ -354,7 +369,13 @@ impl StartupState {
             certain: matches!(self.settled, Some((Settled::Failed, _))),
             held: stand.held.keys().cloned().collect(),
             refusals: stand.held,
+            excluded: stand.excluded,
         }
+    }
+
+    /// What checks may look for in vain.
+    pub(super) fn left_out(&self) -> Vec<LeftOut> {
+        self.assess().left_out
     }
 
     /// Source namespaces and claims of all pods that count.

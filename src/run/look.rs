@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::patience::patiently;
-use super::{Restored, Run, choose, restore};
+use super::{Restored, Run, choose, exclude, restore};
 use crate::build::restore::Neutraliser;
 use crate::checks;
 use crate::cluster::{DownloadError, Downloads, Velero};
@@ -89,7 +89,8 @@ impl Run<'_> {
                 .any(|k| k.kind == "ReplicationController" && !k.expected.is_empty()),
         };
         self.facts.objects = Some(ObjectFacts { kinds: expected });
-        self.startup = Some(Startup::new(self.cluster, &self.facts.sandboxes, &options, bare));
+        let startup = Startup::new(self.cluster, &self.facts.sandboxes, &options, bare);
+        self.startup = Some(startup.without(exclude::exclusions(test, restored)));
 
         self.timeline.begin("podStartup");
         let settled = self.settle(test, restored, outcomes.as_ref()).await?;
@@ -99,6 +100,7 @@ impl Run<'_> {
         self.recovered(settled, restored.after, waited_from, checked_after);
 
         self.last_look(restored, outcomes.as_ref()).await;
+        self.facts.denied = observe::denied(self.cluster, &self.facts).await;
         let (names, problem) = fence::outside_names(&self.names).await;
         self.facts.outside_names = names;
         self.facts.notes.extend(problem);
@@ -226,7 +228,13 @@ impl Run<'_> {
         self.timeline.begin("checks");
         let policy = test.checks.as_deref().unwrap_or_default();
         let anchor = self.anchor;
-        let context = checks::Context::new(self.cluster, &self.facts.sandboxes);
+        let left_out = self.startup.as_ref().map(Startup::left_out).unwrap_or_default();
+        let kept_out = checks::KeptOut {
+            pods: &left_out,
+            objects: self.facts.objects.as_ref().map_or(&[], |objects| &objects.kinds),
+            errors: self.facts.restore.as_ref().map_or(&[], |restore| &restore.errors),
+        };
+        let context = checks::Context::new(self.cluster, &self.facts.sandboxes).without(kept_out);
         let limit = test.spec.health_checks.timeout.0;
         let done = &mut self.facts.checks;
         let checks = async {

@@ -5,6 +5,7 @@
 
 mod admit;
 mod choose;
+mod exclude;
 mod finish;
 mod look;
 mod owed;
