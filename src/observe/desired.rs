@@ -49,7 +49,7 @@ pub(super) struct Assessment {
     /// Names of workloads whose pods the fence refuses, with what it says.
     pub(super) held: BTreeMap<String, String>,
     /// What is not waited for.
-    pub(super) excluded: Vec<ExcludedFact>,
+    pub(super) excluded: BTreeSet<ExcludedFact>,
     /// UIDs of pods that are not waited for.
     pub(super) unwatched: BTreeSet<String>,
     /// What checks may look for in vain.
@@ -166,17 +166,11 @@ pub(super) fn assess(
         });
     }
     // Nobody misses them, but they are named.
-    for orphan in outside
-        .exclusions
-        .orphans
-        .iter()
-        .filter(|orphan| orphan.source == source)
-    {
-        if !outside.exclusions.partial
-            && !pods.contains_key(&orphan.name)
-            && let Some(why) = outside.of_absent(source, &orphan.name)
+    for name in outside.exclusions.orphans(source) {
+        if !pods.contains_key(name)
+            && let Some(why) = outside.of_absent(source, name)
         {
-            assessment.exclude(source, &orphan.name, None, &why);
+            assessment.exclude(source, name, None, &why);
         }
     }
     assessment
@@ -207,11 +201,7 @@ impl Assessment {
             name: name.to_owned(),
             reason: why.reason.clone(),
         };
-        if self.excluded.contains(&fact) {
-            return;
-        }
-        self.excluded.push(fact);
-        if why.by_the_drill {
+        if self.excluded.insert(fact) && why.by_the_drill {
             self.left_out.push(LeftOut {
                 source: source.to_owned(),
                 name: name.to_owned(),

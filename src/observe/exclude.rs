@@ -17,12 +17,10 @@ use crate::plan::{IgnoredPods, Orphan};
 /// What is known of such pods before they are there.
 #[derive(Clone, Debug, Default)]
 pub struct Exclusions {
-    /// `podStartup.ignore`.
-    pub ignored: IgnoredPods,
-    /// Pods whose owner is held.
-    pub orphans: Vec<Orphan>,
-    /// Only a part of the backup is restored, so what is not there may not have been selected.
-    pub partial: bool,
+    ignored: IgnoredPods,
+    /// Pods whose owner is held, with the reason, by source namespace and name.
+    orphans: BTreeMap<String, BTreeMap<String, String>>,
+    partial: bool,
 }
 
 /// Why something is not waited for.
@@ -44,6 +42,29 @@ impl Why {
 }
 
 impl Exclusions {
+    /// `podStartup.ignore`, and pods whose owner is held. `partial`: only a part of the backup is restored, so what is not there
+    /// may not have been selected.
+    pub fn new(ignored: IgnoredPods, orphans: Vec<Orphan>, partial: bool) -> Self {
+        let mut by_source = BTreeMap::<String, BTreeMap<String, String>>::new();
+        for orphan in orphans {
+            by_source
+                .entry(orphan.source)
+                .or_default()
+                .insert(orphan.name, orphan.reason);
+        }
+        Self {
+            ignored,
+            orphans: by_source,
+            partial,
+        }
+    }
+
+    /// The names of the pods that should be in this namespace, and whose owner is held.
+    pub(super) fn orphans(&self, source: &str) -> impl Iterator<Item = &String> {
+        let orphans = self.orphans.get(source).filter(|_| !self.partial);
+        orphans.into_iter().flat_map(BTreeMap::keys)
+    }
+
     /// Why this pod is not waited for, if it stands by itself or what controls it is not known.
     pub(super) fn of_pod(&self, source: &str, pod: &PodSeen) -> Option<Why> {
         let name = pod.identity.name.as_str();
@@ -69,13 +90,9 @@ impl Exclusions {
 
     /// Why a pod that is not there, and of which the name alone is known, is not waited for.
     pub(super) fn of_absent(&self, source: &str, name: &str) -> Option<Why> {
-        let orphan = self
-            .orphans
-            .iter()
-            .find(|orphan| orphan.source == source && orphan.name == name);
-        match orphan {
-            Some(orphan) => Some(Why {
-                reason: orphan.reason.clone(),
+        match self.orphans.get(source).and_then(|orphans| orphans.get(name)) {
+            Some(reason) => Some(Why {
+                reason: reason.clone(),
                 by_the_drill: true,
             }),
             None => self.of_workload("Pod", name, &BTreeMap::new()),

@@ -18,10 +18,16 @@ fn orphan(name: &str) -> Orphan {
 }
 
 fn ignoring(entries: &[&str]) -> Exclusions {
-    Exclusions {
-        ignored: IgnoredPods::new(&entries.iter().map(|entry| (*entry).to_owned()).collect::<Vec<_>>()),
-        ..Exclusions::default()
-    }
+    let entries: Vec<String> = entries.iter().map(|entry| (*entry).to_owned()).collect();
+    Exclusions::new(IgnoredPods::new(&entries), Vec::new(), false)
+}
+
+fn orphaned(partial: bool) -> Exclusions {
+    Exclusions::new(
+        IgnoredPods::default(),
+        ["pg-1", "pg-2", "pg-3"].map(orphan).into(),
+        partial,
+    )
 }
 
 fn without(exclusions: Exclusions, bare: &[&str], objects: Vec<Object>) -> StartupState {
@@ -77,20 +83,16 @@ fn work_without_a_controller_is_no_service() {
         super::scene::Change::Gone(super::scene::Watched::Pods, "build".to_owned()),
     );
     assert_eq!(state.stabilise(at(8)), Next::Wait(at(23)));
-    assert_eq!(excluded(&state), reasons([expected[1], expected[0]]));
+    assert_eq!(excluded(&state), reasons(expected));
     assert_eq!(state.left_out(), [], "a check of it counts");
 }
 
 #[test]
 fn a_pod_whose_owner_is_held_is_not_waited_for_ready_or_not_there_or_not() {
-    let exclusions = || Exclusions {
-        orphans: ["pg-1", "pg-2", "pg-3"].map(orphan).into(),
-        ..Exclusions::default()
-    };
     let mut objects = web(&[ready(0)]);
     objects.push(pod("pg-1", None, starting()));
     objects.push(pod("pg-2", None, ready(0)));
-    let mut state = without(exclusions(), &[], objects);
+    let mut state = without(orphaned(false), &[], objects);
     assert_eq!(state.settle(at(6)), Next::Done(Settled::AllReady));
     let why = "its owner Cluster/pg is held";
     assert_eq!(excluded(&state), reasons([("pg-1", why), ("pg-2", why), ("pg-3", why)]));
@@ -100,14 +102,10 @@ fn a_pod_whose_owner_is_held_is_not_waited_for_ready_or_not_there_or_not() {
     assert_eq!(state.stabilise(at(8)), Next::Wait(at(23)));
     // One that a controller of the sandbox has taken on is judged.
     let adopted = pod("pg-1", Some(("Cluster", "uid-pg")), starting());
-    let mut state = without(exclusions(), &[], vec![adopted]);
+    let mut state = without(orphaned(false), &[], vec![adopted]);
     assert_eq!(state.settle(at(6)), Next::Wait(at(605)));
     // Of a part, what is not there may not have been selected.
-    let partial = Exclusions {
-        partial: true,
-        ..exclusions()
-    };
-    assert_eq!(excluded(&without(partial, &[], web(&[ready(0)]))), []);
+    assert_eq!(excluded(&without(orphaned(true), &[], web(&[ready(0)]))), []);
 }
 
 #[test]
@@ -122,9 +120,9 @@ fn what_is_ignored_is_named_with_its_entry() {
     assert_eq!(state.settle(at(6)), Next::Done(Settled::AllReady));
     let by_name = "podStartup.ignore: Pod/runner-*";
     let expected = [
-        ("web", "podStartup.ignore: Deployment/web"),
         ("runner-7", by_name),
         ("runner-8", by_name),
+        ("web", "podStartup.ignore: Deployment/web"),
     ];
     assert_eq!(excluded(&state), reasons(expected));
     assert_eq!(state.facts(at(6)).workloads, []);

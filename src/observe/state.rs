@@ -369,7 +369,7 @@ impl StartupState {
             certain: matches!(self.settled, Some((Settled::Failed, _))),
             held: stand.held.keys().cloned().collect(),
             refusals: stand.held,
-            excluded: stand.excluded,
+            excluded: stand.excluded.into_iter().collect(),
         }
     }
 

@@ -10,9 +10,9 @@ pub(super) fn exclusions(test: &ValidTest, restored: &Restored) -> Exclusions {
     for kind in restored.discovery.kinds.iter().filter(|kind| kind.namespaced) {
         served.add(&kind.resource.group, &kind.resource.kind, &kind.resource.plural);
     }
-    Exclusions {
-        ignored: IgnoredPods::new(&test.spec.pod_startup.ignore),
-        orphans: plan::orphans(test, &served, &restored.chosen.contents),
-        partial: test.is_partial(),
-    }
+    Exclusions::new(
+        IgnoredPods::new(&test.spec.pod_startup.ignore),
+        plan::orphans(test, &served, &restored.chosen.contents),
+        test.is_partial(),
+    )
 }
