@@ -28,6 +28,10 @@ pub struct Brief {
     pub max_rto: Option<Duration>,
     /// `sla.maxBackupAge`.
     pub max_backup_age: Option<Duration>,
+    /// `sla.maxRTO` as the test writes it.
+    pub max_rto_written: Option<String>,
+    /// `sla.maxBackupAge` as the test writes it.
+    pub max_backup_age_written: Option<String>,
     /// `podStartup.timeout`.
     pub pod_startup_timeout: Duration,
     /// `podStartup.stableFor`.
@@ -106,6 +110,8 @@ pub struct Facts {
     pub hardcoded_names: Vec<HardcodedFact>,
     /// Names that restored pods asked for and that are not of the run's namespaces.
     pub outside_names: Vec<String>,
+    /// What failing pods may be waiting for although the sandbox denies it.
+    pub denied: Vec<DeniedFact>,
     /// Phases with their times, in order of their start.
     pub timeline: Vec<TimelineFact>,
     /// From the creation of the Restore to the end of the last check or the last pod's readiness, whichever is later; for a
@@ -525,6 +531,19 @@ pub struct PodFacts {
     pub held: Vec<String>,
     /// What the refusal of each of them said.
     pub refusals: BTreeMap<String, String>,
+    /// Pods and workloads that are not waited for.
+    pub excluded: Vec<ExcludedFact>,
+}
+
+/// A pod, or a workload, that is neither desired nor failed.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct ExcludedFact {
+    /// The source namespace.
+    pub source: String,
+    /// Its name.
+    pub name: String,
+    /// Why, for a person.
+    pub reason: String,
 }
 
 /// One workload.
@@ -581,6 +600,9 @@ pub struct CheckFact {
     pub duration: Duration,
     /// For a person.
     pub message: String,
+    /// What it looks for is kept out of the sandbox on purpose: it did not run, or failed for that.
+    #[serde(default)]
+    pub excluded: bool,
 }
 
 /// A dependency that was dialled.
@@ -601,6 +623,44 @@ pub struct HardcodedFact {
     pub object: String,
     /// The name, e.g. `db.shop.svc.cluster.local`; empty for what was not scanned.
     pub name: String,
+}
+
+/// Something that the sandbox denied, and that may be why a pod or a check failed.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct DeniedFact {
+    /// The source namespace.
+    pub source: String,
+    /// The failing pod; `None` for what is denied to all.
+    pub pod: Option<String>,
+    /// What, and what speaks for it.
+    pub what: Denied,
+}
+
+/// What a sandbox denies. A place is where it is spoken of: `command`, `env DB_HOST`, `ConfigMap/scripts start`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub enum Denied {
+    /// The Kubernetes API; the place.
+    KubernetesApi(String),
+    /// An address outside.
+    Address {
+        /// Where it stands.
+        place: String,
+        /// The address.
+        address: String,
+    },
+    /// A full name in the source's namespace: nodes write the sandbox's into `/etc/hosts`; the place.
+    OwnName(String),
+    /// A Job that an init container waits for.
+    Job {
+        /// The init container.
+        container: String,
+        /// A Job of the backup.
+        job: String,
+        /// What the container is told names it.
+        named: bool,
+    },
+    /// The endpoints of this Service.
+    Endpoints(String),
 }
 
 /// One phase of the run.

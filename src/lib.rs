@@ -21,6 +21,7 @@ pub mod lease;
 pub mod logging;
 pub mod names;
 pub mod observe;
+pub mod pattern;
 pub mod plan;
 pub mod probe;
 pub mod redact;

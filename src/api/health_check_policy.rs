@@ -70,7 +70,8 @@ pub struct Check {
     #[serde(rename = "type")]
     pub type_: CheckType,
     /// Namespace, by its name in the backup, in whose sandbox the check runs. By default the sandbox that holds the
-    /// target; if several do, the check fails and asks for this field.
+    /// target; if several do, the check fails and asks for this field. resourceExists looks for each object in all sandboxes,
+    /// and asks for it where two have the same one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), extend("x-kubernetes-validations" = [dns_label()]))]
     pub namespace: Option<String>,

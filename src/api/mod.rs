@@ -14,6 +14,7 @@ mod restore_report;
 mod restore_test;
 mod sandbox;
 mod schema;
+mod target;
 pub mod time;
 
 pub use duration::{Duration, ParseDurationError};
@@ -23,6 +24,7 @@ pub use quantity::Quantity;
 pub use restore_report::*;
 pub use restore_test::*;
 pub use sandbox::*;
+pub use target::Target;
 
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 pub use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;

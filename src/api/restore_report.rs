@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::schema::{self, dns_label, rule};
-use super::{Condition, Duration, LevelStatus, Outcome, Time, limits};
+use super::{Condition, Duration, LevelStatus, Outcome, Target, Time, limits};
 use crate::names::condition::SANDBOX_CLEANED_UP;
 
 /// Once a report is finished, a field of its status stays as it is. One rule per field, because one for all exceeds the
@@ -218,9 +218,9 @@ pub struct RestoreReportStatus {
 pub struct Rto {
     /// From startedAt to completedAt, in whole seconds, such as 11m35s.
     pub measured: Duration,
-    /// sla.maxRTO of the RestoreTest at the time of the run. Absent if it had none.
+    /// sla.maxRTO of the RestoreTest at the time of the run, as it is written there. Absent if it had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<Duration>,
+    pub target: Option<Target>,
     /// Is measured at most target? Absent without a target.
     #[serde(rename = "withinSLA", default, skip_serializing_if = "Option::is_none")]
     pub within_sla: Option<bool>,
@@ -232,9 +232,9 @@ pub struct Rto {
 pub struct Rpo {
     /// Age of the backup at startedAt; what was written since then would have been lost.
     pub measured: Duration,
-    /// sla.maxBackupAge of the RestoreTest at the time of the run. Absent if it had none.
+    /// sla.maxBackupAge of the RestoreTest at the time of the run, as it is written there. Absent if it had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<Duration>,
+    pub target: Option<Target>,
     /// Is measured at most target? Absent without a target.
     #[serde(rename = "withinSLA", default, skip_serializing_if = "Option::is_none")]
     pub within_sla: Option<bool>,

@@ -12,7 +12,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::schema::{self, dns_label, dns_subdomain, rule};
-use super::{ChannelType, Condition, Duration, LogScope, Outcome, Phase, Provider, Sandbox, Selection, Time, limits};
+use super::{
+    ChannelType, Condition, Duration, LogScope, Outcome, Phase, Provider, Sandbox, Selection, Target, Time, limits,
+};
 
 /// What to restore for practice, and how to judge it.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -305,6 +307,20 @@ pub struct PodStartup {
     /// And must stay so, without a restart, for this long; the checks run meanwhile. Default 15s; 0s switches it off.
     #[schemars(schema_with = "schema::period")]
     pub stable_for: Duration,
+    /// Pods that are not waited for, such as workers of a CI engine; the report names them as not tested. Each entry is
+    /// either Kind/name of a workload or of a pod by itself, with * for any text, such as Deployment/ci-* or Pod/runner-*,
+    /// or labels that a pod must all have, with * for any text in a value, such as team=ci,build=shop-*. None by default,
+    /// at most 50. Pods that run to an end and have no controller, those of held custom resources, and those that the
+    /// sandbox refuses are never waited for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50), inner(length(min = 3, max = 317)), extend(
+        "x-kubernetes-list-type" = "set",
+        "x-kubernetes-validations" = [rule(
+            r"self.all(x, x.matches('^[^/ ,=]+/[^/ ,=]+$') || x.matches('^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?=[A-Za-z0-9_.*?-]*(,([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?=[A-Za-z0-9_.*?-]*)*$'))",
+            "each must be Kind/name, such as Pod/runner-* or Deployment/ci-*, or labels of pods, such as team=ci,build=shop-*",
+        )]
+    ))]
+    pub ignore: Vec<String>,
 }
 
 impl Default for PodStartup {
@@ -312,6 +328,7 @@ impl Default for PodStartup {
         Self {
             timeout: Duration::from_mins(10),
             stable_for: Duration::from_secs(15),
+            ignore: Vec::new(),
         }
     }
 }
@@ -365,7 +382,7 @@ pub struct Sla {
     /// rtoCompliance are not earned.
     #[serde(rename = "maxRTO", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::timeout")]
-    pub max_rto: Option<Duration>,
+    pub max_rto: Option<Target>,
     /// Notify also when maxRTO was missed, whatever the score. Default false. This version does not send notifications
     /// yet; if it is set, the report's message says so.
     pub alert_on_exceed: bool,
@@ -373,7 +390,7 @@ pub struct Sla {
     /// By default any age will do.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::age")]
-    pub max_backup_age: Option<Duration>,
+    pub max_backup_age: Option<Target>,
 }
 
 /// Who is told about the result.

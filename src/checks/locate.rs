@@ -32,36 +32,45 @@ pub(super) async fn by_pods<'a>(
     .await
 }
 
+/// The sandboxes in which a check may find its targets: the one it names, or all.
+pub(super) fn places<'a>(sandboxes: &'a [SandboxFacts], namespace: Option<&str>) -> Result<&'a [SandboxFacts], String> {
+    let Some(namespace) = namespace else {
+        return Ok(sandboxes);
+    };
+    let named = sandboxes.iter().position(|sandbox| sandbox.source == namespace);
+    named.map(|at| &sandboxes[at..=at]).ok_or_else(|| {
+        format!(
+            "namespace {namespace} is none of those restored: {}",
+            sources(sandboxes)
+        )
+    })
+}
+
+fn sources(sandboxes: &[SandboxFacts]) -> String {
+    let sources: Vec<&str> = sandboxes.iter().map(|sandbox| sandbox.source.as_str()).collect();
+    sources.join(", ")
+}
+
 /// The sandbox that is named, or the only one, or the only one of several that `holds` the target, `what`.
-pub(super) async fn find<'a>(
+async fn find<'a>(
     sandboxes: &'a [SandboxFacts],
     namespace: Option<&str>,
     what: &str,
     holds: impl AsyncFn(&SandboxFacts) -> Result<bool, String>,
 ) -> Result<&'a SandboxFacts, String> {
-    let sources = || {
-        sandboxes
-            .iter()
-            .map(|sandbox| sandbox.source.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    if let Some(namespace) = namespace {
-        let named = sandboxes.iter().find(|sandbox| sandbox.source == namespace);
-        return named.ok_or_else(|| format!("namespace {namespace} is none of those restored: {}", sources()));
-    }
-    if let [only] = sandboxes {
+    let places = places(sandboxes, namespace)?;
+    if let [only] = places {
         return Ok(only);
     }
     let mut found = Vec::new();
-    for sandbox in sandboxes {
+    for sandbox in places {
         if holds(sandbox).await? {
             found.push(sandbox);
         }
     }
     match found[..] {
         [one] => Ok(one),
-        [] => Err(format!("{what} not found in any of: {}", sources())),
+        [] => Err(format!("{what} not found in any of: {}", sources(sandboxes))),
         _ => {
             let candidates: Vec<&str> = found.iter().map(|sandbox| sandbox.source.as_str()).collect();
             Err(format!("{what} found in {}: set namespace", candidates.join(" and ")))

@@ -5,6 +5,7 @@
 
 pub mod dependencies;
 mod dial;
+mod excluded;
 mod exec;
 mod http;
 mod http_get;
@@ -19,12 +20,13 @@ mod text;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::Regex;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::api::{self, Check, CheckType};
 use crate::cluster::{Cluster, Error};
 use crate::facts::{CheckFact, SandboxFacts, Status};
+pub use excluded::KeptOut;
 use service::Trouble;
 
 /// Between two attempts of a check.
@@ -34,8 +36,6 @@ const PAUSE: Duration = Duration::from_secs(2);
 const SERVICES_LEARN: Duration = Duration::from_secs(5);
 /// Between two attempts in that time.
 const SHORT_PAUSE: Duration = Duration::from_millis(500);
-/// Largest compiled regular expression. Nested repetitions grow without bound, and the runner is a small pod.
-const REGEX: usize = 1 << 20;
 
 /// What a check came to: its message either way.
 type Verdict = Result<String, String>;
@@ -44,12 +44,16 @@ type Verdict = Result<String, String>;
 pub struct Context<'a> {
     cluster: &'a Cluster,
     sandboxes: &'a [SandboxFacts],
+    /// What the drill keeps out of them.
+    kept_out: KeptOut<'a>,
     /// When the checks began.
     began: Instant,
     /// What the running check is at, told when its time is up.
     last: Mutex<Option<String>>,
     /// What kept the running check from being made, though not by a refusal: that says nothing about the application.
     unanswered: Mutex<Option<String>>,
+    /// Why the running check fails for no other reason than what is kept out.
+    in_vain: Mutex<Option<String>>,
 }
 
 impl<'a> Context<'a> {
@@ -58,10 +62,24 @@ impl<'a> Context<'a> {
         Self {
             cluster,
             sandboxes,
+            kept_out: KeptOut::default(),
             began: Instant::now(),
             last: Mutex::new(None),
             unanswered: Mutex::new(None),
+            in_vain: Mutex::new(None),
         }
+    }
+
+    /// Of which this is kept out.
+    #[must_use]
+    pub fn without(mut self, kept_out: KeptOut<'a>) -> Self {
+        self.kept_out = kept_out;
+        self
+    }
+
+    /// Notes that the running check can only fail for what is kept out.
+    fn vain(&self, why: String) {
+        *self.in_vain.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
     }
 
     /// The API server's error in words. One that says nothing about the application is noted.
@@ -134,6 +152,7 @@ fn skipped(check: &Check, reason: &str) -> CheckFact {
         status: Status::Skip,
         duration: Duration::ZERO,
         message: reason.to_owned(),
+        excluded: false,
     }
 }
 
@@ -141,7 +160,18 @@ fn skipped(check: &Check, reason: &str) -> CheckFact {
 async fn run_one(context: &Context<'_>, check: &Check, timeout: Duration, deadline: Instant) -> CheckFact {
     context.note(None);
     context.unanswered();
+    context.in_vain.lock().unwrap_or_else(PoisonError::into_inner).take();
     let started = Instant::now();
+    let in_vain = timeout_at(deadline, excluded::look(context, check))
+        .await
+        .ok()
+        .flatten();
+    if let Some(in_vain) = in_vain {
+        if !in_vain.try_it {
+            return excluded(check, started.elapsed(), format!("Skipped: {}", in_vain.reason));
+        }
+        context.vain(in_vain.reason);
+    }
     let verdict = timeout_at(deadline, probe(context, check)).await.unwrap_or_else(|_| {
         let last = context.noted().map(|words| format!(": {words}")).unwrap_or_default();
         Err(format!(
@@ -149,15 +179,35 @@ async fn run_one(context: &Context<'_>, check: &Check, timeout: Duration, deadli
             api::Duration(timeout)
         ))
     });
-    let (status, message) = match verdict {
-        Ok(message) => (Status::Pass, message),
-        Err(message) => (Status::Fail, message),
+    let in_vain = context.in_vain.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let (status, message) = match (verdict, in_vain) {
+        (Ok(message), _) => (Status::Pass, message),
+        (Err(message), Some(why)) => {
+            return excluded(
+                check,
+                started.elapsed(),
+                format!("Skipped: {why}; tried all the same: {message}"),
+            );
+        }
+        (Err(message), None) => (Status::Fail, message),
     };
     CheckFact {
         name: check.name.clone(),
         status,
         duration: started.elapsed(),
         message,
+        excluded: false,
+    }
+}
+
+/// A check whose target is kept out on purpose.
+fn excluded(check: &Check, duration: Duration, message: String) -> CheckFact {
+    CheckFact {
+        name: check.name.clone(),
+        status: Status::Skip,
+        duration,
+        message,
+        excluded: true,
     }
 }
 
@@ -221,12 +271,9 @@ fn nobody_there(message: &str) -> bool {
         .any(|words| message.contains(words))
 }
 
-/// Compiles the regular expression of `field`.
-fn pattern(field: &str, regex: &str) -> Result<Regex, String> {
-    RegexBuilder::new(regex)
-        .size_limit(REGEX)
-        .build()
-        .map_err(|error| format!("{field} is no regular expression that can be used: {error}"))
+/// The regular expression of `field`, which validation compiled in the same way.
+fn pattern(field: &str, expression: &str) -> Result<Regex, String> {
+    crate::pattern::compile(expression).map_err(|why| format!("{field} {why}"))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Context, Verdict, locate};
+use super::{Context, Verdict, excluded, locate};
 use crate::api::{Check, ResourceExistsCheck, ResourceRef};
 use crate::cluster::{Discovery, Error, Served};
 use crate::names::label;
@@ -18,27 +18,51 @@ pub(super) async fn run(context: &Context<'_>, check: &Check, spec: &ResourceExi
     for resource in &spec.resources {
         wanted.push((resource, choose(&discovery, resource)?));
     }
-    let what = summary(spec.resources.iter().map(name));
-    let sandbox = locate::find(context.sandboxes, check.namespace.as_deref(), &what, async |sandbox| {
-        for (resource, served) in &wanted {
-            // A kind that may not be read says nothing about where the others are.
-            if let Ok(true) = exists(context, &sandbox.name, served, &resource.name).await {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    })
-    .await?;
+    let places = locate::places(context.sandboxes, check.namespace.as_deref())?;
     let mut found = Vec::new();
     for (resource, served) in &wanted {
         context.note(Some(format!("{} was being looked for", name(resource))));
-        let answer = exists(context, &sandbox.name, served, &resource.name).await;
-        found.push((
-            name(resource),
-            answer.map_err(|error| unreadable(context, served, &error)),
-        ));
+        let mut answers = Vec::new();
+        for sandbox in places {
+            let answer = exists(context, &sandbox.name, served, &resource.name).await;
+            answers.push((sandbox.source.as_str(), answer));
+        }
+        let answer = of_all(&answers).unwrap_or_else(|error| Err(unreadable(context, served, error)));
+        found.push((name(resource), answer));
+    }
+    // Nothing is missing but what is held on purpose.
+    let held = |(at, (_, answer)): (usize, &(String, Result<bool, String>))| {
+        let rule = excluded::object(context.kept_out, places, wanted[at].0);
+        rule.filter(|_| *answer == Ok(false))
+    };
+    let held: Vec<Option<String>> = found.iter().enumerate().map(held).collect();
+    let mut missed = found.iter().zip(&held).filter(|((_, answer), _)| *answer != Ok(true));
+    if missed.clone().next().is_some() && missed.all(|(_, rule)| rule.is_some()) {
+        let held = found.iter().zip(held);
+        let held: Vec<String> = held
+            .filter_map(|((name, _), rule)| Some(format!("{name} ({})", rule?)))
+            .collect();
+        context.vain(format!("held on purpose: {}", summary(held.into_iter())));
     }
     evaluate(&found)
+}
+
+/// Is an object there, given what each sandbox answered? Each may be in another one; only what two of them have leaves it open
+/// which is meant. Without a sandbox that has it, the first error.
+fn of_all<'e, E>(answers: &'e [(&str, Result<bool, E>)]) -> Result<Result<bool, String>, &'e E> {
+    let holders: Vec<&str> = answers
+        .iter()
+        .filter(|(_, answer)| matches!(answer, Ok(true)))
+        .map(|(source, _)| *source)
+        .collect();
+    match holders[..] {
+        [_] => Ok(Ok(true)),
+        [] => match answers.iter().find_map(|(_, answer)| answer.as_ref().err()) {
+            Some(error) => Err(error),
+            None => Ok(Ok(false)),
+        },
+        _ => Ok(Err(format!("found in {}: set namespace", holders.join(" and ")))),
+    }
 }
 
 /// The kind that is meant.
@@ -264,6 +288,23 @@ mod tests {
         assert_eq!(
             chosen("ClusterRole", None),
             Err("ClusterRole is a cluster-wide kind and no part of a sandbox".into())
+        );
+    }
+
+    #[test]
+    fn an_object_may_be_in_any_sandbox_but_not_in_two() {
+        let all = |answers: &[(&str, Result<bool, &str>)]| match of_all(answers) {
+            Ok(answer) => answer,
+            Err(error) => Err((*error).to_owned()),
+        };
+        assert_eq!(all(&[("shop", Ok(false)), ("billing", Ok(true))]), Ok(true));
+        assert_eq!(all(&[("shop", Ok(false)), ("billing", Ok(false))]), Ok(false));
+        let twice = all(&[("shop", Ok(true)), ("crm", Ok(false)), ("billing", Ok(true))]);
+        assert_eq!(twice, Err("found in shop and billing: set namespace".to_owned()));
+        assert_eq!(all(&[("shop", Err("no right")), ("billing", Ok(true))]), Ok(true));
+        assert_eq!(
+            all(&[("shop", Ok(false)), ("billing", Err("no right"))]),
+            Err("no right".to_owned())
         );
     }
 

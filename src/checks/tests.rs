@@ -134,7 +134,7 @@ async fn an_http_answer_is_judged() {
         get(json!({ "bodyMatches": "(" }))
             .await
             .1
-            .starts_with("bodyMatches is no regular expression")
+            .starts_with("bodyMatches does not compile: ")
     );
     assert_eq!(fake.asked("secrets"), 0, "no Secret is read without need");
 }
@@ -417,5 +417,133 @@ async fn a_check_that_could_not_be_made_is_no_failed_check() {
         assert_eq!(why.is_some(), unmade, "{why:?}");
         assert_eq!(done.len(), count, "{done:?}");
         assert!(why.is_none_or(|why| why.starts_with("check port: ") && why.contains("etcd is away")));
+    }
+}
+
+mod kept_out {
+    use super::*;
+    use crate::facts::{HeldFact, KindFacts};
+    use crate::observe::LeftOut;
+
+    fn left(name: &str, labels: Option<Value>) -> LeftOut {
+        LeftOut {
+            source: "shop".to_owned(),
+            name: name.to_owned(),
+            labels: labels.map(|labels| serde_json::from_value(labels).unwrap()),
+            reason: "no host".to_owned(),
+        }
+    }
+
+    /// Runs checks where this is left out.
+    async fn without(fake: &Fake, left_out: &[LeftOut], objects: &[KindFacts], checks: &[Value]) -> Vec<CheckFact> {
+        let (cluster, sandboxes) = (fake.cluster(), sandboxes(&[("shop", SANDBOX)]));
+        let kept_out = KeptOut {
+            pods: left_out,
+            objects,
+            errors: &[],
+        };
+        let context = Context::new(&cluster, &sandboxes).without(kept_out);
+        let checks: Vec<Check> = checks.iter().cloned().map(check).collect();
+        let mut done = Vec::new();
+        run_all(&context, &checks, Duration::from_mins(1), &mut done).await;
+        done
+    }
+
+    fn pod(name: &str, ready: bool) -> Value {
+        let ready = if ready { "True" } else { "False" };
+        json!({ "metadata": { "name": name, "namespace": SANDBOX },
+            "spec": { "containers": [{ "name": "m" }] },
+            "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": ready }] } })
+    }
+
+    fn service(selector: Value) -> Value {
+        json!({ "metadata": { "name": "search", "namespace": SANDBOX },
+            "spec": { "selector": selector, "clusterIP": "10.0.0.9", "clusterIPs": ["10.0.0.9"], "ports": [{ "port": 80 }] } })
+    }
+
+    fn tcp() -> Value {
+        json!({ "name": "open", "type": "tcpSocket", "tcpSocket": { "service": "search", "port": 80, "retries": 0 } })
+    }
+
+    #[tokio::test]
+    async fn checks_of_pods_that_are_all_held_are_skipped_and_abort_nothing() {
+        let fake = Fake::default().objects("api/v1", "pods", SANDBOX, &[]).objects(
+            "api/v1",
+            "services",
+            SANDBOX,
+            &[service(json!({ "app": "search" }))],
+        );
+        let held = [left("search", Some(json!({ "app": "search", "tier": "index" })))];
+        let ready =
+            json!({ "name": "ready", "type": "podStatus", "podStatus": { "labelSelector": { "tier": "index" } } });
+        let exec =
+            json!({ "name": "in", "type": "exec", "exec": { "podSelector": { "app": "search" }, "command": ["x"] } });
+        let other =
+            json!({ "name": "other", "type": "exec", "exec": { "podSelector": { "app": "web" }, "command": ["x"] } });
+        let done = without(&fake, &held, &[], &[ready, tcp(), exec, other]).await;
+        for one in &done[..3] {
+            assert_eq!(
+                one.message, "Skipped: its pods are held: search (no host)",
+                "{}",
+                one.name
+            );
+            assert!(one.status == Status::Skip && one.excluded);
+        }
+        assert_eq!(
+            (done[3].status, done[3].message.as_str()),
+            (Status::Fail, "no pods with app=web in the sandbox")
+        );
+        assert!(!done[3].excluded);
+    }
+
+    #[tokio::test]
+    async fn one_other_pod_and_the_check_counts() {
+        let fake = Fake::default().objects("api/v1", "pods", SANDBOX, &[pod("web-0", false)]);
+        let held = [left("search", Some(json!({ "app": "web" })))];
+        let exec =
+            json!({ "name": "in", "type": "exec", "exec": { "podSelector": { "app": "web" }, "command": ["x"] } });
+        let done = without(&fake, &held, &[], &[exec]).await;
+        assert_eq!(done[0].message, "none of the 1 pods with app=web is ready");
+        assert_eq!(done[0].status, Status::Fail);
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_is_there_without_its_owner_is_tried_if_it_is_ready() {
+        let held = [left("pg-1", Some(json!({ "app": "pg" })))];
+        let exec = json!({ "name": "in", "type": "exec", "exec": { "podSelector": { "app": "pg" }, "container": "db", "command": ["x"] } });
+        let waiting = Fake::default().objects("api/v1", "pods", SANDBOX, &[pod("pg-1", false)]);
+        let done = without(&waiting, &held, &[], &[exec.clone()]).await;
+        assert_eq!(done[0].message, "Skipped: its pods are held: pg-1 (no host)");
+        let up = Fake::default().objects("api/v1", "pods", SANDBOX, &[pod("pg-1", true)]);
+        let done = without(&up, &held, &[], &[exec]).await;
+        let tried = "Skipped: its pods are held: pg-1 (no host); tried all the same: pod pg-1 has no container db; its containers: m";
+        assert_eq!((done[0].status, done[0].message.as_str()), (Status::Skip, tried));
+    }
+
+    #[tokio::test]
+    async fn a_service_whose_endpoints_are_held_is_skipped() {
+        let fake = Fake::default()
+            .objects("api/v1", "services", SANDBOX, &[service(json!({}))])
+            .objects("apis/discovery.k8s.io/v1", "endpointslices", SANDBOX, &[])
+            .objects("api/v1", "pods", SANDBOX, &[]);
+        let endpoints = KindFacts {
+            source: "shop".to_owned(),
+            kind: "Endpoints".to_owned(),
+            held: vec![HeldFact {
+                name: "search".to_owned(),
+                rule: "endpoints".to_owned(),
+            }],
+            ..KindFacts::default()
+        };
+        let done = without(&fake, &[], &[endpoints], &[tcp()]).await;
+        assert_eq!(
+            (done[0].status, done[0].message.as_str()),
+            (
+                Status::Skip,
+                "Skipped: its endpoints are held: those of the backup lead outside the sandbox"
+            )
+        );
+        let done = without(&fake, &[], &[], &[tcp()]).await;
+        assert_eq!(done[0].status, Status::Fail, "nobody knows of any");
     }
 }

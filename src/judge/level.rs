@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::api::Target;
 use crate::facts::{Brief, Status};
 
 /// The verdict on one level.
@@ -42,6 +43,13 @@ impl Level {
             detail: detail.into(),
             tested: Vec::new(),
             not_tested: Vec::new(),
+        }
+    }
+
+    /// Adds what may be the reason.
+    pub fn explain(&mut self, hint: Option<String>) {
+        if let Some(hint) = hint {
+            self.detail = format!("{}; {hint}", self.detail);
         }
     }
 
@@ -104,17 +112,16 @@ pub fn first_few(items: &[String], most: usize) -> String {
     }
 }
 
-/// A duration as a person writes a target: `30m` where Go prints `30m0s`.
-pub fn short(duration: Duration) -> String {
-    let full = crate::api::Duration::from(duration).to_string();
-    let text = match full.strip_suffix("m0s") {
-        Some(minutes) => format!("{minutes}m"),
-        None => full,
-    };
-    match text.strip_suffix("h0m") {
-        Some(hours) => format!("{hours}h"),
-        None => text,
-    }
+/// `sla.maxRTO`, as the test writes it.
+pub fn max_rto(brief: &Brief) -> Option<Target> {
+    let written = brief.max_rto_written.as_deref();
+    brief.max_rto.map(|time| Target::new(time, written))
+}
+
+/// `sla.maxBackupAge`, as the test writes it.
+pub fn max_backup_age(brief: &Brief) -> Option<Target> {
+    let written = brief.max_backup_age_written.as_deref();
+    brief.max_backup_age.map(|time| Target::new(time, written))
 }
 
 /// Whole seconds, as reports give measured times.
@@ -142,18 +149,6 @@ mod tests {
         let all =
             RESTORE_INTEGRITY + COMPLETENESS + POD_STARTUP + INTERNAL_HEALTH + CROSS_NAMESPACE_DEPS + RTO_COMPLIANCE;
         assert_eq!(all, 100);
-    }
-
-    #[test]
-    fn targets_are_short() {
-        let text = |seconds| short(Duration::from_secs(seconds));
-        assert_eq!(text(1800), "30m");
-        assert_eq!(text(7200), "2h");
-        assert_eq!(text(5400), "1h30m");
-        assert_eq!(text(14_412), "4h0m12s");
-        assert_eq!(text(600), "10m");
-        assert_eq!(text(45), "45s");
-        assert_eq!(text(0), "0s");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod classes;
 pub mod completeness;
 pub mod cross_namespace_deps;
+mod denied;
 pub mod internal_health;
 pub mod level;
 mod not_in_backup;
@@ -20,7 +21,7 @@ pub mod status;
 use crate::api::{Duration, Outcome};
 use crate::facts::{Brief, Facts, Fault, Isolation, Reason, Status, Stop};
 use completeness::Completeness;
-use level::{Level, first_few, seconds, short, weight};
+use level::{Level, first_few, max_backup_age, seconds, weight};
 
 /// A score from here on is a pass.
 pub const PASS: u32 = 90;
@@ -63,11 +64,16 @@ pub fn judge(brief: &Brief, facts: &Facts) -> Verdict {
     };
     let integrity = restore_integrity::judge(facts);
     let completeness = completeness::judge(brief, facts);
-    let startup = pod_startup::judge(brief, facts);
-    let health = internal_health::judge(brief, facts);
+    let mut startup = pod_startup::judge(brief, facts);
+    let mut health = internal_health::judge(brief, facts);
+    if startup.status == Status::Fail {
+        startup.explain(denied::of_pods(brief, facts));
+    } else if health.status == Status::Fail {
+        health.explain(denied::of_checks(brief, facts));
+    }
     let deps = cross_namespace_deps::judge(brief, facts, startup.status);
-    let critical_failed = internal_health::critical_failed(brief, facts);
-    let recovered = rto_compliance::recovered(facts, integrity.status, startup.status, critical_failed);
+    let critical_missed = internal_health::critical_missed(brief, facts);
+    let recovered = rto_compliance::recovered(facts, integrity.status, startup.status, critical_missed);
     let rto = rto_compliance::judge(brief, facts, recovered);
     let levels = [
         ("restoreIntegrity", weight::RESTORE_INTEGRITY, integrity),
@@ -232,6 +238,14 @@ fn cap(facts: &Facts, levels: &Levels, conclusive: bool, fresh: Option<bool>) ->
     if fresh == Some(false) {
         return Some((PASS - 1, "the backup is older than sla.maxBackupAge".to_owned()));
     }
+    // Otherwise a check that fails would be worth more as one that could not be made.
+    let untested: Vec<&str> = internal_health::excluded(facts).map(|c| c.name.as_str()).collect();
+    if !untested.is_empty() {
+        return Some((
+            PASS - 1,
+            format!("checks that could not be made: {}", untested.join(", ")),
+        ));
+    }
     let newer = facts.backup.as_ref().and_then(|b| b.newer_unusable.first())?;
     Some((
         PASS - 1,
@@ -274,13 +288,12 @@ fn message(brief: &Brief, facts: &Facts, verdict: &Verdict) -> String {
         let head = if verdict.conclusive { "Failed" } else { "Not judged" };
         parts.push(format!("{head} ({}): {}", stop.reason, stop.message));
     } else {
-        parts.push(scored(verdict));
+        parts.push(scored(facts, verdict));
     }
-    if let (Some(false), Some(age), Some(target)) = (verdict.fresh, verdict.age, brief.max_backup_age) {
+    if let (Some(false), Some(age), Some(target)) = (verdict.fresh, verdict.age, max_backup_age(brief)) {
         parts.push(format!(
-            "the backup is {} old, sla.maxBackupAge is {}",
-            Duration::from(age),
-            short(target)
+            "the backup is {} old, sla.maxBackupAge is {target}",
+            Duration::from(age)
         ));
     }
     if let Some(ahead) = ahead(facts) {
@@ -309,6 +322,10 @@ fn message(brief: &Brief, facts: &Facts, verdict: &Verdict) -> String {
         let ways = first_few(&facts.ways_out, 3);
         parts.push(format!("sandbox.egress was open: {ways}"));
     }
+    let left_out = pod_startup::left_out(brief, facts);
+    if !left_out.is_empty() {
+        parts.push(format!("pods that were not tested: {}", first_few(&left_out, 5)));
+    }
     parts.extend(outside::hint(facts, verdict));
     let let_in = custom_kinds(facts, |kind| {
         kind.present.iter().flatten().any(|name| kind.expected.contains(name))
@@ -336,13 +353,19 @@ fn message(brief: &Brief, facts: &Facts, verdict: &Verdict) -> String {
     parts.join("; ")
 }
 
-fn scored(verdict: &Verdict) -> String {
+fn scored(facts: &Facts, verdict: &Verdict) -> String {
     let score = verdict.score;
+    let first_check = internal_health::first_failure(facts);
     let failed: Vec<String> = verdict
         .levels
         .iter()
         .filter(|(_, _, l)| l.status == Status::Fail)
-        .map(|(name, _, l)| format!("{name}: {}", l.detail))
+        .map(
+            |(name, _, l)| match first_check.as_ref().filter(|_| *name == "internalHealth") {
+                Some(first) => format!("{name}: {first} ({})", l.detail),
+                None => format!("{name}: {}", l.detail),
+            },
+        )
         .collect();
     if !failed.is_empty() {
         return format!("{score}: {}", first_few(&failed, 2));
@@ -353,7 +376,7 @@ fn scored(verdict: &Verdict) -> String {
         .filter(|(_, _, l)| l.status == Status::Skip)
         .collect();
     if !skipped.is_empty() {
-        let points: u32 = skipped.iter().map(|(_, weight, _)| weight).sum();
+        let points: u32 = skipped.iter().map(|(_, weight, l)| weight - l.points).sum();
         let names: Vec<String> = skipped
             .iter()
             .map(|(name, _, l)| format!("{name}: {}", l.detail))

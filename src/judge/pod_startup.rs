@@ -27,11 +27,17 @@ pub fn judge(brief: &Brief, facts: &Facts) -> Level {
         Some(words) => format!("{name} (refused by the sandbox's rules: {words})"),
         None => format!("{name} (refused by the sandbox's rules)"),
     });
+    let excluded: Vec<String> = pods
+        .excluded
+        .iter()
+        .map(|e| format!("{} ({})", name_in(brief, &e.source, &e.name), e.reason))
+        .collect();
     let not_tested: Vec<String> = failed
         .iter()
         .cloned()
         .chain(lost.iter().cloned())
         .chain(refused)
+        .chain(excluded.iter().cloned())
         .collect();
     let tested = up
         .iter()
@@ -50,10 +56,13 @@ pub fn judge(brief: &Brief, facts: &Facts) -> Level {
         if facts.stop.is_some() && !pods.stable {
             return Level::skip("Skipped: the run ended before it was known what should run").not_tested(not_tested);
         }
-        let level = if held.is_empty() {
-            Level::pass(POD_STARTUP, "No workloads in the backup that should run")
-        } else {
-            Level::skip("Skipped: every pod is refused by the sandbox's rules")
+        let level = match (held.is_empty(), excluded.is_empty()) {
+            (true, true) => Level::pass(POD_STARTUP, "No workloads in the backup that should run"),
+            (false, true) => Level::skip("Skipped: every pod is refused by the sandbox's rules"),
+            (_, false) => Level::skip(format!(
+                "Skipped: no pod was left to wait for: {}",
+                first_few(&excluded, 3)
+            )),
         };
         return level.not_tested(not_tested);
     }
@@ -104,6 +113,19 @@ fn detail(facts: &Facts, pods: &PodFacts, lost: &[String], ready: usize, desired
         return format!("{head}; a pod did not stay ready");
     }
     format!("{head}: {}", first_few(&causes, 3))
+}
+
+/// What should have run, or may have, and was not looked at.
+pub fn left_out(brief: &Brief, facts: &Facts) -> Vec<String> {
+    let Some(pods) = facts.pods.as_ref().filter(|_| facts.restore.is_some()) else {
+        return Vec::new();
+    };
+    let excluded = pods.excluded.iter().map(|e| name_in(brief, &e.source, &e.name));
+    let mut names: Vec<String> = pods.held.iter().cloned().chain(excluded).collect();
+    names.extend(refused_workloads(brief, facts));
+    names.sort();
+    names.dedup();
+    names
 }
 
 fn failed_names(brief: &Brief, pods: &PodFacts) -> Vec<String> {

@@ -10,7 +10,7 @@ use crate::api::{
 };
 use crate::facts::{Brief, Facts, Isolation, Status};
 use crate::judge::completeness::{Completeness, VolumeState, counts};
-use crate::judge::level::{Level, name_in, seconds};
+use crate::judge::level::{Level, max_backup_age, max_rto, name_in, seconds};
 use crate::judge::{Verdict, outside};
 use crate::names::condition;
 
@@ -153,7 +153,7 @@ fn rto(brief: &Brief, facts: &Facts) -> Option<Rto> {
     let measured = facts.restore.as_ref().and(facts.elapsed).map(seconds)?;
     Some(Rto {
         measured: measured.into(),
-        target: brief.max_rto.map(Into::into),
+        target: max_rto(brief),
         within_sla: brief.max_rto.map(|target| measured <= target),
     })
 }
@@ -162,7 +162,7 @@ fn rpo(brief: &Brief, facts: &Facts, verdict: &Verdict) -> Option<Rpo> {
     let age = facts.restore.as_ref().and(verdict.age)?;
     Some(Rpo {
         measured: age.into(),
-        target: brief.max_backup_age.map(Into::into),
+        target: max_backup_age(brief),
         within_sla: verdict.fresh,
     })
 }

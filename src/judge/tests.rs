@@ -56,6 +56,7 @@ fn check(name: &str, status: Status) -> CheckFact {
         status,
         duration: secs(1),
         message: String::new(),
+        excluded: false,
     }
 }
 
@@ -151,6 +152,24 @@ fn failure(fault: Fault) -> PodFailure {
         certain: false,
         fault,
     }
+}
+
+fn excluded(name: &str, reason: &str) -> ExcludedFact {
+    ExcludedFact {
+        source: "shop".to_owned(),
+        name: name.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+/// A check looked in vain for what is kept out.
+fn vain(facts: &mut Facts, check: usize) {
+    facts.checks[check] = CheckFact {
+        status: Status::Skip,
+        message: "Skipped: its pods are held".to_owned(),
+        excluded: true,
+        ..facts.checks[check].clone()
+    };
 }
 
 fn pods(facts: &mut Facts) -> &mut PodFacts {

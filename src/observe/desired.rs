@@ -7,19 +7,20 @@
 //!   make it anew.
 //! * Every other pod that shows up and has not ended counts too: of an operator, of a workload that never came, or one more
 //!   than its workload wants while it is replaced. A workload wants at least the pods it has.
-//! * Pods that the fence refuses are held: nobody expects them.
+//! * Pods that the fence refuses are held: nobody expects them. Nor are those waited for that [`exclude`](super::exclude) names.
 //! * A pod that is being deleted counts for nothing, nor does anything this program made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::Timestamp;
 
 use super::bare::BarePod;
 use super::cause::{self, Cause};
+use super::exclude::{Exclusions, LeftOut, Why};
 use super::incidents::{Incidents, Trouble};
 use super::refusal;
 use super::seen::{ControllerKind, ControllerSeen, PodSeen};
-use crate::facts::{Fault, PodFailure, WorkloadFacts};
+use crate::facts::{ExcludedFact, Fault, PodFailure, WorkloadFacts};
 
 /// The pods of a sandbox by name.
 pub(super) type Pods = BTreeMap<String, PodSeen>;
@@ -34,6 +35,8 @@ struct Workload<'s> {
     settled: bool,
     ordered: bool,
     refusal: Option<&'s str>,
+    /// The labels of its pods.
+    labels: &'s BTreeMap<String, String>,
     /// Those that count.
     pods: Vec<&'s PodSeen>,
 }
@@ -47,6 +50,20 @@ pub(super) struct Assessment {
     pub(super) failures: Vec<PodFailure>,
     /// Names of workloads whose pods the fence refuses, with what it says.
     pub(super) held: BTreeMap<String, String>,
+    /// What is not waited for.
+    pub(super) excluded: BTreeSet<ExcludedFact>,
+    /// UIDs of pods that are not waited for.
+    pub(super) unwatched: BTreeSet<String>,
+    /// What checks may look for in vain.
+    pub(super) left_out: Vec<LeftOut>,
+}
+
+/// What is known of pods that are not waited for.
+#[derive(Clone, Copy)]
+pub(super) struct Outside<'s> {
+    pub(super) exclusions: &'s Exclusions,
+    /// Pods that were there and are not waited for, by name.
+    pub(super) remembered: &'s BTreeMap<String, Why>,
 }
 
 impl Assessment {
@@ -74,10 +91,20 @@ pub(super) fn assess(
     controllers: &Controllers,
     incidents: &Incidents,
     bare: &[BarePod],
+    outside: Outside<'_>,
 ) -> Assessment {
     let mut assessment = Assessment::default();
     let failure = |kind: &str, name: &str, cause: &Cause| failure(source, sandbox, kind, name, cause);
-    for workload in workloads(pods, controllers, incidents) {
+    for mut workload in workloads(pods, controllers, incidents) {
+        if let Some(why) = of_workload(source, &workload, outside.exclusions) {
+            let uids = workload.pods.iter().map(|pod| pod.identity.uid.clone());
+            assessment.unwatched.extend(uids);
+            assessment.exclude(source, workload.name, Some(workload.labels), &why);
+            continue;
+        }
+        if workload.kind != "Pod" {
+            assessment.exclude_single(source, &mut workload, outside.exclusions);
+        }
         let made = u32::try_from(workload.pods.len()).unwrap_or(u32::MAX);
         let before = assessment.failures.len();
         for pod in workload.pods.iter().filter(|pod| !is_ready(pod)) {
@@ -94,7 +121,7 @@ pub(super) fn assess(
             {
                 Some((message, cause)) if cause.fault == Fault::Fence => {
                     let words = refusal::read(message).text;
-                    assessment.held.insert(workload.name.to_owned(), words);
+                    assessment.hold(source, workload.name, Some(workload.labels), words);
                     desired = made;
                 }
                 Some((_, cause)) => assessment.failures.push(of_workload(&cause)),
@@ -119,9 +146,13 @@ pub(super) fn assess(
         if is_there(pods, &pod.name) {
             continue;
         }
+        if let Some(why) = outside.of_absent(source, &pod.name) {
+            assessment.exclude(source, &pod.name, None, &why);
+            continue;
+        }
         let cause = match &pod.refused {
             Some((message, Fault::Fence)) => {
-                assessment.held.insert(pod.name.clone(), message.clone());
+                assessment.hold(source, &pod.name, None, refusal::read(message).text);
                 continue;
             }
             Some((message, fault)) => cause::of_refused(message, *fault),
@@ -136,7 +167,75 @@ pub(super) fn assess(
             ready: 0,
         });
     }
+    // Nobody misses them, but they are named.
+    for name in outside.exclusions.orphans(source) {
+        if !pods.contains_key(name)
+            && let Some(why) = outside.of_absent(source, name)
+        {
+            assessment.exclude(source, name, None, &why);
+        }
+    }
     assessment
+}
+
+impl Outside<'_> {
+    /// Why a pod that is not there is not waited for.
+    pub(super) fn of_absent(self, source: &str, name: &str) -> Option<Why> {
+        let remembered = self.remembered.get(name).cloned();
+        remembered.or_else(|| self.exclusions.of_absent(source, name))
+    }
+}
+
+impl Assessment {
+    fn hold(&mut self, source: &str, name: &str, labels: Option<&BTreeMap<String, String>>, words: String) {
+        self.left_out.push(LeftOut {
+            source: source.to_owned(),
+            name: name.to_owned(),
+            labels: labels.cloned(),
+            reason: words.clone(),
+        });
+        self.held.insert(name.to_owned(), words);
+    }
+
+    fn exclude(&mut self, source: &str, name: &str, labels: Option<&BTreeMap<String, String>>, why: &Why) {
+        let fact = ExcludedFact {
+            source: source.to_owned(),
+            name: name.to_owned(),
+            reason: why.reason.clone(),
+        };
+        if self.excluded.insert(fact) && why.by_the_drill {
+            self.left_out.push(LeftOut {
+                source: source.to_owned(),
+                name: name.to_owned(),
+                labels: labels.cloned(),
+                reason: why.reason.clone(),
+            });
+        }
+    }
+
+    /// Takes single pods out of a workload that counts.
+    fn exclude_single(&mut self, source: &str, workload: &mut Workload<'_>, exclusions: &Exclusions) {
+        let mut left = Vec::new();
+        for pod in workload.pods.drain(..) {
+            match exclusions.of_workload("Pod", &pod.identity.name, &pod.labels) {
+                Some(why) => {
+                    self.unwatched.insert(pod.identity.uid.clone());
+                    self.exclude(source, &pod.identity.name, None, &why);
+                    workload.desired = workload.desired.saturating_sub(1);
+                }
+                None => left.push(pod),
+            }
+        }
+        workload.pods = left;
+    }
+}
+
+/// Why a workload, or a pod that stands by itself, is not waited for.
+fn of_workload(source: &str, workload: &Workload<'_>, exclusions: &Exclusions) -> Option<Why> {
+    match (workload.kind, &workload.pods[..]) {
+        ("Pod", [pod]) => exclusions.of_pod(source, pod),
+        (kind, _) => exclusions.of_workload(kind, workload.name, workload.labels),
+    }
 }
 
 /// A failure as it is reported. A report speaks of the source; the sandbox's name means nothing once it is gone.
@@ -201,6 +300,7 @@ fn workloads<'s>(pods: &'s Pods, controllers: &'s Controllers, incidents: &'s In
             settled: true,
             ordered: false,
             refusal: None,
+            labels: &pod.labels,
             pods: vec![pod],
         });
     }
@@ -215,6 +315,7 @@ fn workloads<'s>(pods: &'s Pods, controllers: &'s Controllers, incidents: &'s In
             settled: top.settled || top.identity.deleting,
             ordered: top.ordered,
             refusal: refusal(top, controllers, incidents, newest(&by_top, top)),
+            labels: &top.labels,
             pods: by_top.remove(top.identity.uid.as_str()).unwrap_or_default(),
         })
         .collect();

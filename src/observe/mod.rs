@@ -5,17 +5,22 @@
 //!
 //! ```text
 //! watches ─► seen ─► scene ─► desired + cause ─► state ─► PodFacts          (startup)
+//! held owners, podStartup.ignore ─► exclude ─► what among them nobody waits for
 //! provider's list, pods that nothing made ─► bare ─► what should be among them
 //! lists, provider's list, quota ─► presence ─► KindFacts                    (inventory)
 //! lists of the source namespace ─► plan's comparison ─► LivingFacts        (living)
 //! claims, volume restores, backup's volumes ─► claims ─► VolumeFacts        (volumes)
 //! templates, ConfigMaps, Services ─► hardcoded ─► HardcodedFact             (scan)
+//! failing pods, their ConfigMaps, held endpoints ─► denied ─► DeniedFact     (ask)
 //! ```
 
+mod ask;
 mod bare;
 mod cause;
 mod claims;
+mod denied;
 mod desired;
+mod exclude;
 mod hardcoded;
 mod incidents;
 mod inventory;
@@ -37,6 +42,8 @@ mod bare_tests;
 #[cfg(test)]
 mod cause_tests;
 #[cfg(test)]
+mod exclude_tests;
+#[cfg(test)]
 mod io_tests;
 #[cfg(test)]
 mod living_tests;
@@ -47,7 +54,9 @@ mod test_objects;
 #[cfg(test)]
 mod window_tests;
 
+pub use ask::denied;
 pub use bare::{BarePod, bare_pods};
+pub use exclude::{Exclusions, LeftOut};
 pub use inventory::{inventory, recheck};
 pub use living::living;
 pub(crate) use pod::{PodState, Warning, Warnings};

@@ -4,10 +4,12 @@
 //! once when it is complete, so that in between nothing seems to be gone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::bare::BarePod;
 use super::cause::Cause;
-use super::desired::{self, Assessment, Controllers, Pods};
+use super::desired::{self, Assessment, Controllers, Outside, Pods};
+use super::exclude::{Exclusions, Why};
 use super::incidents::{Incident, Incidents};
 use super::seen::{ControllerKind, ControllerSeen, PodSeen};
 use crate::facts::PodFailure;
@@ -59,6 +61,9 @@ pub(super) struct Scene {
     pods: Pods,
     controllers: Controllers,
     incidents: Incidents,
+    exclusions: Arc<Exclusions>,
+    /// Pods that were there and are not waited for: once they are gone, their names alone do not tell.
+    remembered: BTreeMap<String, Why>,
     /// Objects of lists that are not complete yet.
     coming_pods: Option<Pods>,
     coming: BTreeMap<ControllerKind, Controllers>,
@@ -75,14 +80,25 @@ impl Scene {
             pods: Pods::new(),
             controllers: Controllers::new(),
             incidents: Incidents::default(),
+            exclusions: Arc::default(),
+            remembered: BTreeMap::new(),
             coming_pods: None,
             coming: BTreeMap::new(),
             blind: watches.to_vec(),
         }
     }
 
+    /// Does not wait for these. Before the first watch is begun.
+    pub(super) fn exclude(&mut self, exclusions: Arc<Exclusions>) {
+        self.exclusions = exclusions;
+    }
+
     /// Takes in what a watch tells.
     pub(super) fn apply(&mut self, change: Change) {
+        if let Change::Listed(Object::Pod(pod)) | Change::Seen(Object::Pod(pod)) = &change {
+            let why = self.exclusions.of_pod(&self.source, pod);
+            self.remembered.extend(why.map(|why| (pod.identity.name.clone(), why)));
+        }
         match change {
             Change::Begin(Watched::Pods) => self.coming_pods = Some(Pods::new()),
             Change::Begin(Watched::Controllers(kind)) => _ = self.coming.insert(kind, Controllers::new()),
@@ -149,13 +165,24 @@ impl Scene {
             &self.controllers,
             &self.incidents,
             bare,
+            self.outside(),
         )
+    }
+
+    fn outside(&self) -> Outside<'_> {
+        Outside {
+            exclusions: &self.exclusions,
+            remembered: &self.remembered,
+        }
     }
 
     /// Those of the pods that the provider made here by themselves and that are not there.
     pub(super) fn vanished<'b>(&self, bare: &'b [BarePod]) -> impl Iterator<Item = &'b BarePod> {
         bare.iter().filter(|pod| {
-            pod.source == self.source && pod.refused.is_none() && !desired::is_there(&self.pods, &pod.name)
+            pod.source == self.source
+                && pod.refused.is_none()
+                && !desired::is_there(&self.pods, &pod.name)
+                && self.outside().of_absent(&self.source, &pod.name).is_none()
         })
     }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, ReplicationController};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodTemplateSpec, ReplicationController};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
@@ -69,6 +69,10 @@ pub(super) struct PodSeen {
     pub(super) identity: Identity,
     /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
     pub(super) phase: String,
+    /// Its labels.
+    pub(super) labels: BTreeMap<String, String>,
+    /// `Always`, `OnFailure` or `Never`.
+    pub(super) restart_policy: String,
     /// Its containers are started again whatever they end with.
     pub(super) restarts_always: bool,
     /// Its `Ready` condition is true.
@@ -94,6 +98,9 @@ pub(super) struct PodSeen {
     /// Secrets by which its images are pulled.
     pub(super) pull_secrets: Vec<String>,
 }
+
+/// How pods are restarted that say nothing else.
+const ALWAYS: &str = "Always";
 
 /// A container of a pod.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -194,9 +201,12 @@ impl From<Pod> for PodSeen {
         });
         let containers = init.chain(spec.containers.iter().map(|container| (container, Role::Main)));
         let identity = Identity::from(&pod.metadata);
+        let restart_policy = spec.restart_policy.unwrap_or_else(|| ALWAYS.to_owned());
         Self {
             phase: status.phase.unwrap_or_default(),
-            restarts_always: spec.restart_policy.as_deref().unwrap_or("Always") == "Always",
+            labels: pod.metadata.labels.unwrap_or_default(),
+            restarts_always: restart_policy == ALWAYS,
+            restart_policy,
             ready: is_true("Ready"),
             ready_since: conditions
                 .iter()
@@ -338,6 +348,8 @@ pub(super) struct ControllerSeen {
     pub(super) identity: Identity,
     /// Its kind.
     pub(super) kind: ControllerKind,
+    /// The labels of its pods.
+    pub(super) labels: BTreeMap<String, String>,
     /// Pods it should run.
     pub(super) desired: u32,
     /// The controller manager has seen it as it is now and is not in the middle of replacing its pods. Until then its pods
@@ -347,6 +359,13 @@ pub(super) struct ControllerSeen {
     pub(super) ordered: bool,
     /// Why a pod could not be made, in the API server's words.
     pub(super) refusal: Option<String>,
+}
+
+/// The labels of the pods that are made after this template.
+fn labels_of(template: Option<&PodTemplateSpec>) -> BTreeMap<String, String> {
+    template
+        .and_then(|template| template.metadata.as_ref()?.labels.clone())
+        .unwrap_or_default()
 }
 
 fn count(number: Option<i32>) -> u32 {
@@ -374,6 +393,7 @@ impl From<&Deployment> for ControllerSeen {
         Self {
             identity: Identity::from(&object.metadata),
             kind: ControllerKind::Deployment,
+            labels: labels_of(spec.map(|spec| &spec.template)),
             desired,
             settled: observed(&object.metadata, status.observed_generation)
                 && (paused || count(status.updated_replicas) >= desired),
@@ -408,6 +428,7 @@ impl From<&StatefulSet> for ControllerSeen {
         Self {
             identity: Identity::from(&object.metadata),
             kind: ControllerKind::StatefulSet,
+            labels: labels_of(spec.map(|spec| &spec.template)),
             desired,
             settled: observed(&object.metadata, status.observed_generation)
                 && (!replaces_all || count(status.updated_replicas) >= desired),
@@ -429,6 +450,7 @@ impl From<&DaemonSet> for ControllerSeen {
         Self {
             identity: Identity::from(&object.metadata),
             kind: ControllerKind::DaemonSet,
+            labels: labels_of(object.spec.as_ref().map(|spec| &spec.template)),
             desired,
             settled: observed(&object.metadata, status.observed_generation)
                 && (on_delete || count(status.updated_number_scheduled) >= desired),
@@ -444,6 +466,7 @@ impl From<&ReplicaSet> for ControllerSeen {
         Self {
             identity: Identity::from(&object.metadata),
             kind: ControllerKind::ReplicaSet,
+            labels: labels_of(object.spec.as_ref().and_then(|spec| spec.template.as_ref())),
             desired: count(object.spec.as_ref().and_then(|spec| spec.replicas).or(Some(1))),
             settled: observed(&object.metadata, status.observed_generation),
             ordered: false,
@@ -464,6 +487,7 @@ impl From<&ReplicationController> for ControllerSeen {
         Self {
             identity: Identity::from(&object.metadata),
             kind: ControllerKind::ReplicationController,
+            labels: labels_of(object.spec.as_ref().and_then(|spec| spec.template.as_ref())),
             desired: count(object.spec.as_ref().and_then(|spec| spec.replicas).or(Some(1))),
             settled: observed(&object.metadata, status.observed_generation),
             ordered: false,

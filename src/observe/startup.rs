@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::bare::BarePod;
 use super::cause::Cause;
+use super::exclude::{Exclusions, LeftOut};
 use super::incidents::Incident;
 use super::scene::{Change, Object, Scene, Watched};
 use super::seen::{ControllerKind, ControllerSeen, PodSeen};
@@ -136,6 +137,16 @@ impl Startup {
     /// Has the restore ended?
     pub fn has_begun(&self) -> bool {
         self.state.has_begun()
+    }
+
+    /// Does not wait for these.
+    pub fn exclude(&mut self, exclusions: Exclusions) {
+        self.state.exclude(exclusions);
+    }
+
+    /// Pods that checks may look for in vain, as things stand: kept out by the drill, or without what they need.
+    pub fn left_out(&self) -> Vec<LeftOut> {
+        self.state.left_out()
     }
 
     /// Returns when all that should run are ready, when that has become impossible, or when the time is up. Safe to drop.

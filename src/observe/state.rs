@@ -16,6 +16,7 @@
 //! only then is judged no more.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
@@ -23,7 +24,9 @@ use k8s_openapi::jiff::Timestamp;
 use super::bare::BarePod;
 use super::cause::{self, Cause};
 use super::desired::{Assessment, is_ready};
+use super::exclude::{Exclusions, LeftOut};
 use super::scene::{Change, Object, Scene, Watched};
+use super::seen::PodSeen;
 use super::stuck::{Stuck, Waiting};
 use crate::facts::{PodFacts, PodFailure, SandboxFacts};
 
@@ -163,6 +166,14 @@ impl StartupState {
         self.now = now;
     }
 
+    /// Does not wait for these.
+    pub(super) fn exclude(&mut self, exclusions: Exclusions) {
+        let exclusions = Arc::new(exclusions);
+        for scene in &mut self.scenes {
+            scene.exclude(exclusions.clone());
+        }
+    }
+
     /// Takes in what a watch of this sandbox tells.
     pub(super) fn apply(&mut self, sandbox: usize, change: Change) {
         let Some(scene) = self.scenes.get_mut(sandbox) else {
@@ -194,9 +205,9 @@ impl StartupState {
     }
 
     /// When the last of the pods that are ready became so; the end of the restore where there are none.
-    fn last_ready(&self) -> Option<Duration> {
+    fn last_ready(&self, stand: &Assessment) -> Option<Duration> {
         let pods = self
-            .ready_pods()
+            .ready_pods(stand)
             .filter_map(|(key, _)| self.ready_since.get(&key).copied());
         pods.chain(self.bounds.from).max()
     }
@@ -260,8 +271,8 @@ impl StartupState {
         }
         let stand = self.assess();
         if stand.all_ready() {
-            self.ready_at = self.last_ready();
-            self.window.pods = self.ready_pods().collect();
+            self.ready_at = self.last_ready(&stand);
+            self.window.pods = self.ready_pods(&stand).collect();
             return self.end(Settled::AllReady, now);
         }
         let deadline = self.deadline();
@@ -307,11 +318,11 @@ impl StartupState {
         let deadline = self.deadline();
         if stand.all_ready() {
             // A pod that came late is watched from the moment it was ready.
-            for (key, pod) in self.ready_pods().collect::<Vec<_>>() {
+            for (key, pod) in self.ready_pods(&stand).collect::<Vec<_>>() {
                 self.window.pods.entry(key).or_insert(pod);
             }
             if self.window.begun && self.window.since.is_none() {
-                self.ready_at = self.last_ready();
+                self.ready_at = self.last_ready(&stand);
             }
             let failing = self.failing_probes();
             if self.window.begun && failing != self.window.failing && now < deadline {
@@ -362,9 +373,10 @@ impl StartupState {
         self.window.pods.keys().filter_map(failed).collect()
     }
 
-    fn ready_pods(&self) -> impl Iterator<Item = ((usize, String), (String, u32))> {
+    fn ready_pods(&self, stand: &Assessment) -> impl Iterator<Item = ((usize, String), (String, u32))> {
         self.scenes.iter().enumerate().flat_map(|(index, scene)| {
-            scene.pods().filter(|pod| is_ready(pod)).map(move |pod| {
+            let counts = |pod: &&PodSeen| is_ready(pod) && !stand.unwatched.contains(&pod.identity.uid);
+            scene.pods().filter(counts).map(move |pod| {
                 (
                     (index, pod.identity.uid.clone()),
                     (pod.identity.name.clone(), pod.restarts),
@@ -402,6 +414,9 @@ impl StartupState {
             let one = scene.assess(&self.bare);
             all.workloads.extend(one.workloads);
             all.failures.extend(one.failures);
+            all.excluded.extend(one.excluded);
+            all.unwatched.extend(one.unwatched);
+            all.left_out.extend(one.left_out);
             all.held.extend(one.held.into_iter().map(|(name, words)| {
                 let name = if several {
                     format!("{}/{name}", scene.source())
@@ -459,7 +474,13 @@ impl StartupState {
             certain: matches!(self.settled, Some((Settled::Failed, _))),
             held: stand.held.keys().cloned().collect(),
             refusals: stand.held,
+            excluded: stand.excluded.into_iter().collect(),
         }
+    }
+
+    /// What checks may look for in vain.
+    pub(super) fn left_out(&self) -> Vec<LeftOut> {
+        self.assess().left_out
     }
 
     /// Source namespaces and claims of all pods that count.

@@ -118,9 +118,10 @@ fn two_containers(policy: &str, each: &[serde_json::Value; 2]) -> super::scene::
         };
         json!({"name": name, "image": "", "imageID": "", "ready": *state == json!(true), "restartCount": 0, "state": doing})
     };
+    // Without a controller it would be work, for which nobody waits.
     pod_of(
         "task",
-        None,
+        Some(("Machine", "uid-of-a-custom-resource")),
         json!({"restartPolicy": policy, "containers": [{"name": "a"}, {"name": "b"}]}),
         json!({"phase": "Running", "conditions": [{"type": "Ready", "status": if *each == [json!(true), json!(true)] { "True" } else { "False" }}],
             "containerStatuses": [status("a", &each[0]), status("b", &each[1])]}),

@@ -13,6 +13,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::bare::BarePod;
+use super::exclude::Exclusions;
 use super::incidents::Incident;
 use super::scene::{Change, Object, Watched};
 use super::seen::{ControllerKind, ControllerSeen, PodSeen};
@@ -39,6 +40,15 @@ pub(super) fn state(objects: impl IntoIterator<Item = Object>) -> StartupState {
 
 /// The same where these pods should be there by themselves.
 pub(super) fn state_with(objects: impl IntoIterator<Item = Object>, bare: Vec<BarePod>) -> StartupState {
+    state_without(objects, bare, Exclusions::default())
+}
+
+/// The same where these are not waited for.
+pub(super) fn state_without(
+    objects: impl IntoIterator<Item = Object>,
+    bare: Vec<BarePod>,
+    exclusions: Exclusions,
+) -> StartupState {
     let sandbox = SandboxFacts {
         source: "shop".to_owned(),
         name: "test-shop-kymaros-abc123".to_owned(),
@@ -53,6 +63,7 @@ pub(super) fn state_with(objects: impl IntoIterator<Item = Object>, bare: Vec<Ba
     };
     let mut state = StartupState::new(&[sandbox], &WATCHES, bounds);
     state.begin(at(5), bare);
+    state.exclude(exclusions);
     for watched in WATCHES {
         state.apply(0, Change::Begin(watched));
     }
@@ -103,6 +114,16 @@ pub(super) fn deployment(name: &str, replicas: i32, status: Value) -> Object {
     let object: Deployment = serde_json::from_value(json!({
         "metadata": {"name": name, "uid": format!("uid-{name}"), "generation": 1},
         "spec": {"replicas": replicas, "selector": {}, "template": {}}, "status": status,
+    }))
+    .unwrap();
+    Object::Controller(Box::new(ControllerSeen::from(&object)))
+}
+
+/// A Deployment whose pods have a label `app` of its name.
+pub(super) fn labelled(name: &str, replicas: i32) -> Object {
+    let object: Deployment = serde_json::from_value(json!({
+        "metadata": {"name": name, "uid": format!("uid-{name}"), "generation": 1},
+        "spec": {"replicas": replicas, "selector": {}, "template": {"metadata": {"labels": {"app": name}}}}, "status": seen(replicas),
     }))
     .unwrap();
     Object::Controller(Box::new(ControllerSeen::from(&object)))

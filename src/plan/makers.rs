@@ -12,8 +12,8 @@
 //!
 //! Where a name leaves a doubt, something made it. To miss a pod by itself whose name is like that of a workload's pods is
 //! the lesser harm: to expect one that its owner made anew under another name would fail a healthy application. Pods of
-//! custom resources are in doubt by nature, whether the resource is held or let in; they are judged while they are there,
-//! but not missed.
+//! custom resources are in doubt by nature. Of a resource that is let in they are judged while they are there, but not missed;
+//! of one that is held they are not waited for ([`owners`](super::owners)).
 
 use std::collections::BTreeSet;
 
@@ -60,11 +60,16 @@ impl<'c> Makers<'c> {
 
     /// Did one of them make the pod of this name, or may it have?
     pub(super) fn made_pod(&self, name: &str) -> bool {
+        self.made_by_form(name) || self.custom.iter().any(|custom| holds(name, custom))
+    }
+
+    /// Has the pod of this name the form that a built-in kind gives its pods' names?
+    pub(super) fn made_by_form(&self, name: &str) -> bool {
         let by_form = name.rsplit_once('-').is_some_and(|(owner, end)| {
             let ordinal = is_number(end) && self.stateful_sets.contains(owner);
             ordinal || (is_random(end) && self.generated(owner))
         });
-        by_form || self.generated_cut(name) || self.custom.iter().any(|custom| holds(name, custom))
+        by_form || self.generated_cut(name)
     }
 
     /// Did a Deployment make the `ReplicaSet` of this name, or may a custom resource have?
@@ -141,7 +146,7 @@ fn is_random(text: &str) -> bool {
 }
 
 /// Is `part` in `name`, as a whole?
-fn holds(name: &str, part: &str) -> bool {
+pub(super) fn holds(name: &str, part: &str) -> bool {
     let ends = |text: &str| text.is_empty() || text.ends_with('-');
     let begins = |text: &str| text.is_empty() || text.starts_with('-');
     let mut places = name.match_indices(part);

@@ -134,8 +134,10 @@ fn brief_of(name: &str, spec: &RestoreTestSpec, checks: Option<&[Check]>) -> Bri
         sources: sources(spec),
         checks: checks.map(|checks| checks.iter().map(check).collect()),
         dependencies: dependencies.collect(),
-        max_rto: spec.sla.max_rto.map(|target| target.0),
-        max_backup_age: spec.sla.max_backup_age.map(|target| target.0),
+        max_rto: spec.sla.max_rto.as_ref().map(|target| target.time().0),
+        max_backup_age: spec.sla.max_backup_age.as_ref().map(|target| target.time().0),
+        max_rto_written: spec.sla.max_rto.as_ref().map(ToString::to_string),
+        max_backup_age_written: spec.sla.max_backup_age.as_ref().map(ToString::to_string),
         pod_startup_timeout: spec.pod_startup.timeout.0,
         stable_for: spec.pod_startup.stable_for.0,
         partial_restore: !spec.backup_source.label_selector.is_empty(),
@@ -193,6 +195,13 @@ mod tests {
         assert_eq!(brief.dependencies[0].to_string(), "redis.platform");
         assert_eq!(brief.max_rto, Some(Duration::from_mins(15)));
         assert_eq!(brief.max_backup_age, Some(Duration::from_hours(26)));
+        assert_eq!(
+            (
+                brief.max_rto_written.as_deref(),
+                brief.max_backup_age_written.as_deref()
+            ),
+            (Some("15m"), Some("26h"))
+        );
         assert_eq!(brief.pod_startup_timeout, Duration::from_mins(10));
         assert_eq!(brief.stable_for, Duration::from_secs(15));
         assert!(brief.partial_restore && brief.isolation_required && valid.is_partial());

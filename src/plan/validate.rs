@@ -10,7 +10,7 @@ use chrono_tz::Tz;
 use super::problems::{PlanError, Problems};
 use super::syntax::{self, Checked};
 use super::valid::{LATEST, ParsedSchedule, Proof, ValidTest};
-use super::{cron, egress, naming, served, validate_policy};
+use super::{cron, egress, ignore, naming, served, validate_policy};
 use crate::api::{
     BackupSource, Dns, HealthCheckPolicy, LogCollection, NotificationChannel, Notifications, RestoreOptions,
     RestoreTest, RestoreTestSpec, Sandbox, Schedule, Selection, limits,
@@ -49,16 +49,20 @@ pub fn validate(test: &RestoreTest, policy: Option<&HealthCheckPolicy>) -> Resul
     check_ignore(&spec.completeness.ignore, &mut problems);
     problems.time("spec.podStartup.timeout", spec.pod_startup.timeout, DAY);
     problems.time_or_none("spec.podStartup.stableFor", spec.pod_startup.stable_for, DAY);
+    problems.count("spec.podStartup.ignore", spec.pod_startup.ignore.len(), 0, 50);
+    for (index, entry) in spec.pod_startup.ignore.iter().enumerate() {
+        problems.check(format!("spec.podStartup.ignore[{index}]"), ignore::check(entry));
+    }
     problems.time("spec.healthChecks.timeout", spec.health_checks.timeout, DAY);
     let checks = check_policy(spec, &namespace, policy, &mut problems);
     check_dependencies(spec, &mut problems);
-    if let Some(target) = spec.sla.max_rto {
-        problems.time("spec.sla.maxRTO", target, DAY);
+    if let Some(target) = &spec.sla.max_rto {
+        problems.time("spec.sla.maxRTO", target.time(), DAY);
     } else if spec.sla.alert_on_exceed {
         problems.add("spec.sla.alertOnExceed", "needs spec.sla.maxRTO");
     }
-    if let Some(target) = spec.sla.max_backup_age {
-        problems.time("spec.sla.maxBackupAge", target, YEAR);
+    if let Some(target) = &spec.sla.max_backup_age {
+        problems.time("spec.sla.maxBackupAge", target.time(), YEAR);
     }
     check_notifications(&spec.notifications, &mut problems);
     check_logs(&spec.log_collection, &mut problems);

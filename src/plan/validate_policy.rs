@@ -1,7 +1,5 @@
 //! The checks of a `HealthCheckPolicy`, as far as one test uses them.
 
-use regex::Regex;
-
 use super::problems::Problems;
 use super::syntax::{self, Checked};
 use super::validate::check_labels;
@@ -232,9 +230,5 @@ fn object_name(name: &str) -> Checked {
 /// A pattern must compile before anything is restored, not when its turn comes.
 fn regex(pattern: &str) -> Checked {
     syntax::length(pattern, 1, 1024)?;
-    // The error shows the pattern and marks the place on lines of its own; reports want one line.
-    let one_line = |error: regex::Error| error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    Regex::new(pattern)
-        .map(drop)
-        .map_err(|error| format!("does not compile: {}", one_line(error)))
+    crate::pattern::compile(pattern).map(drop)
 }

@@ -67,6 +67,8 @@ const TEST: &[Row] = &[
     ("/spec/completeness/ignore/0", "'ConfigMap/'", "spec.completeness.ignore[0]: "),
     ("/spec/podStartup/timeout", "'0s'", "spec.podStartup.timeout: "),
     ("/spec/podStartup/stableFor", "'25h'", "spec.podStartup.stableFor: "),
+    ("/spec/podStartup/ignore", "['runner-*']", "spec.podStartup.ignore[0]: \"runner-*\" must be Kind/name, such as Pod/runner-*"),
+    ("/spec/podStartup/ignore", "['team=ci', 'team in (ci)']", "spec.podStartup.ignore[1]: "),
     ("/spec/healthChecks/timeout", "'25h'", "spec.healthChecks.timeout: "),
     ("/spec/healthChecks/policyRef", "'App'", "spec.healthChecks.policyRef: "),
     ("/spec/dependencies/0/service", "'redis.platform'", "spec.dependencies[0].service: "),

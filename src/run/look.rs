@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::patience::patiently;
-use super::{Restored, Run, choose, ephemeral, restore};
+use super::{Restored, Run, choose, ephemeral, exclude, restore};
 use crate::build::restore::Neutraliser;
 use crate::checks;
 use crate::cluster::{DownloadError, Downloads, Velero};
@@ -82,6 +82,7 @@ impl Run<'_> {
         if let Some(startup) = &mut self.startup {
             ephemeral::free(self.cluster, &self.facts.sandboxes, startup, &mut BTreeSet::new()).await;
             ephemeral::leave_out(startup, &mut expected);
+            startup.exclude(exclude::exclusions(test, restored));
             startup.begin(restored.after, bare);
         }
 
@@ -93,6 +94,7 @@ impl Run<'_> {
         self.recovered(settled, restored.after, checks_took);
 
         self.last_look(restored, outcomes.as_ref()).await;
+        self.facts.denied = observe::denied(self.cluster, &self.facts).await;
         let (names, problem) = fence::outside_names(&self.names).await;
         self.facts.outside_names = names;
         self.facts.notes.extend(problem);
@@ -224,7 +226,13 @@ impl Run<'_> {
     async fn check(&mut self, test: &ValidTest, settled: Settled) -> Result<Option<Duration>, Stop> {
         self.timeline.begin("checks");
         let policy = test.checks.as_deref().unwrap_or_default();
-        let context = checks::Context::new(self.cluster, &self.facts.sandboxes);
+        let left_out = self.startup.as_ref().map(Startup::left_out).unwrap_or_default();
+        let kept_out = checks::KeptOut {
+            pods: &left_out,
+            objects: self.facts.objects.as_ref().map_or(&[], |objects| &objects.kinds),
+            errors: self.facts.restore.as_ref().map_or(&[], |restore| &restore.errors),
+        };
+        let context = checks::Context::new(self.cluster, &self.facts.sandboxes).without(kept_out);
         let limit = test.spec.health_checks.timeout.0;
         let done = &mut self.facts.checks;
         let began = Instant::now();

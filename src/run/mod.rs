@@ -7,6 +7,7 @@ mod admit;
 mod choose;
 mod compare;
 mod ephemeral;
+mod exclude;
 mod finish;
 mod look;
 mod owed;
@@ -111,7 +112,7 @@ async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Ex
             Some(Stop::new(Reason::DeadlineExceeded, format!("spec.timeout of {limit} passed; if that is how long a run takes, raise it")))
         }
     };
-    run.compared().await;
+    run.compared(stopped.is_some()).await;
     run.conclude(stopped);
     let exit = Box::pin(finish::finish(run, signals)).await;
     if exit != Exit::Unavailable && pay(cluster, &mut admitted).await {
@@ -468,11 +469,15 @@ impl Run<'_> {
         self.admitted.note(notes.map(|(k, v)| (k.to_owned(), v)).into()).await
     }
 
-    /// Takes what the comparison with the living namespaces found into the facts. It has long ended when a restore has; of a run that
-    /// was stopped before, a moment is what its end may wait for it.
-    async fn compared(&mut self) {
+    /// Takes what the comparison with the living namespaces found into the facts. It has long ended when everything has been looked
+    /// at; a run that was stopped does not wait for it.
+    async fn compared(&mut self, stopped: bool) {
         if let Some(comparing) = self.comparing.take() {
-            self.facts.living = comparing.end(look::GLANCE).await;
+            self.facts.living = if stopped {
+                comparing.now().await
+            } else {
+                comparing.end(look::GLANCE).await
+            };
         }
     }
 

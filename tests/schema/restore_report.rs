@@ -52,20 +52,8 @@ fn with_both_examples(test: &str) -> Cluster {
 #[test]
 fn our_types_hold_all_of_the_examples() {
     for file in ["report-passing.yaml", "report-failing.yaml"] {
-        let mut example = fixture(file);
+        let example = fixture(file);
         let ours: RestoreReport = serde_json::from_value(example.clone()).unwrap();
-        // Go's form of the targets, which the examples write as a person would.
-        let target = ours
-            .status
-            .as_ref()
-            .unwrap()
-            .rto
-            .as_ref()
-            .unwrap()
-            .target
-            .unwrap()
-            .to_string();
-        example["status"]["rto"]["target"] = json!(target);
         assert_eq!(serde_json::to_value(&ours).unwrap(), example);
     }
 }

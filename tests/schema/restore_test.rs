@@ -503,6 +503,18 @@ fn other_rows() -> Vec<Row> {
             json!("0s"),
         ),
         row(
+            "spec.podStartup.ignore",
+            json!(["runner-*"]),
+            "each must be Kind/name, such as Pod/runner-* or Deployment/ci-*, or labels of pods",
+            json!(["Pod/runner-*"]),
+        ),
+        row(
+            "spec.podStartup.ignore",
+            json!(["team in (ci)"]),
+            "each must be Kind/name, such as Pod/runner-* or Deployment/ci-*, or labels of pods",
+            json!(["example.com/team=ci,build=shop-*"]),
+        ),
+        row(
             "spec.healthChecks.policyRef",
             json!("My Policy"),
             "spec.healthChecks.policyRef: Invalid value: \"My Policy\": must be lower-case letters",

@@ -221,7 +221,22 @@ pub(super) const TABLE: &[Row] = &[
         65, Outcome::Fail, "NotFullyTested", [25, 20, 0, 20, 0, 0], "not tested"),
     ("the pods were not looked at", |_, f| f.pods = None,
         65, Outcome::Fail, "NotFullyTested", [25, 20, 0, 20, 0, 0], "podStartup: Skipped: the run ended before"),
+    ("pods that nobody waits for", |_, f| pods(f).excluded = vec![excluded("pg-1", "its owner Cluster/pg is held"), excluded("step", "work, not a service")],
+        100, Outcome::Pass, "Passed", [25, 20, 20, 20, 10, 5], "pods that were not tested: pg-1; step"),
+    ("only pods that nobody waits for", |_, f| {
+            pods(f).workloads.clear();
+            objects(f).drain(..2);
+            pods(f).excluded = vec![excluded("pg-1", "its owner Cluster/pg is held")];
+        }, 65, Outcome::Fail, "NotFullyTested", [25, 20, 0, 20, 0, 0], "no pod was left to wait for: pg-1 (its owner Cluster/pg is held)"),
     // internalHealth: 20 by the checks that passed
+    ("a check of pods that are held", |_, f| vain(f, 1),
+        89, Outcome::Partial, "NotFullyTested", [25, 20, 20, 10, 10, 5], "10 points not tested (internalHealth: 1/2 checks passed, 1 not tested: web: its pods are held)"),
+    ("a critical check of pods that are held", |_, f| vain(f, 0),
+        85, Outcome::Partial, "NotFullyTested", [25, 20, 20, 10, 10, 0], "db-ready: its pods are held"),
+    ("no check but of pods that are held", |_, f| { vain(f, 0); vain(f, 1); },
+        75, Outcome::Partial, "NotFullyTested", [25, 20, 20, 0, 10, 0], "0/2 checks passed, 2 not tested"),
+    ("one that failed beside a check of pods that are held", |_, f| { vain(f, 0); f.checks[1].status = Status::Fail; f.checks[1].message = "HTTP 500".into(); },
+        75, Outcome::Partial, "InternalHealthFailed", [25, 20, 20, 0, 10, 0], "internalHealth: web: HTTP 500 (0/2 checks passed, 1 not tested: db-ready: its pods are held)"),
     ("no policy", |b, _| b.checks = None,
         80, Outcome::Partial, "NotFullyTested", [25, 20, 20, 0, 10, 5], "80: 20 points not tested (internalHealth: No health checks"),
     ("one check failed", |_, f| f.checks[1].status = Status::Fail,
