@@ -512,7 +512,7 @@ mod kept_out {
         let held = [left("pg-1", Some(json!({ "app": "pg" })))];
         let exec = json!({ "name": "in", "type": "exec", "exec": { "podSelector": { "app": "pg" }, "container": "db", "command": ["x"] } });
         let waiting = Fake::default().objects("api/v1", "pods", SANDBOX, &[pod("pg-1", false)]);
-        let done = without(&waiting, &held, &[], &[exec.clone()]).await;
+        let done = without(&waiting, &held, &[], std::slice::from_ref(&exec)).await;
         assert_eq!(done[0].message, "Skipped: its pods are held: pg-1 (no host)");
         let up = Fake::default().objects("api/v1", "pods", SANDBOX, &[pod("pg-1", true)]);
         let done = without(&up, &held, &[], &[exec]).await;

@@ -244,15 +244,13 @@ fn level(tally: &Tally, unseen: usize, unproved: &[String], brief: &Brief, compa
         .map(|m| format!("{}: {}", m.object, m.reason))
         .collect();
     let expected = tally.expected + tally.lost.len();
-    let mut detail = format!("{present}/{expected} expected resources found in sandbox");
-    if !tally.lost.is_empty() {
-        detail.push_str(&format!("; not in the backup: {}", first_few(&tally.lost, 3)));
-    }
-    if !texts.is_empty() {
-        detail.push_str(&format!("; missing: {}", first_few(&texts, 3)));
-    }
-    detail.push_str(partial);
-    detail.push_str(compared);
+    let named = |what: &str, names: &[String]| match names {
+        [] => String::new(),
+        names => format!("; {what}: {}", first_few(names, 3)),
+    };
+    let lost = named("not in the backup", &tally.lost);
+    let missing = named("missing", &texts);
+    let detail = format!("{present}/{expected} expected resources found in sandbox{lost}{missing}{partial}{compared}");
     // A list of volumes that names claims the list of resources does not must not earn full marks either.
     let points = share(COMPLETENESS, present.saturating_sub(unseen + unproved.len()), expected).min(COMPLETENESS - 1);
     Level::fail(points, detail)

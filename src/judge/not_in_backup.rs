@@ -53,12 +53,12 @@ pub(super) fn words(facts: &Facts) -> String {
     };
     let compared = sources(&|living| living.gap.is_none());
     let refused = sources(&|living| living.gap == Some(Gap::NotPermitted));
-    let mut words = String::new();
+    let mut words = Vec::new();
     if !compared.is_empty() {
-        words.push_str(&format!("; compared with the living {}", namespaces(&compared)));
+        words.push(format!("; compared with the living {}", namespaces(&compared)));
     }
     if !refused.is_empty() {
-        words.push_str(&format!(
+        words.push(format!(
             "; no comparison was made with the living {}, whose objects the runner may not list: add the component {COMPONENT} to the test",
             namespaces(&refused)
         ));
@@ -66,17 +66,17 @@ pub(super) fn words(facts: &Facts) -> String {
     for living in &facts.living {
         if let Some(Gap::Failed(why)) = &living.gap {
             let namespace = namespaces(std::slice::from_ref(&living.source));
-            words.push_str(&format!("; the comparison with the living {namespace} failed: {why}"));
+            words.push(format!("; the comparison with the living {namespace} failed: {why}"));
         }
         if !living.unlisted.is_empty() {
-            words.push_str(&format!(
+            words.push(format!(
                 "; in {} the runner may not list, and so did not compare, {}",
                 living.source,
                 first_few(&living.unlisted, 5)
             ));
         }
     }
-    words
+    words.concat()
 }
 
 fn namespaces(names: &[String]) -> String {

@@ -124,7 +124,7 @@ async fn without_endpoints(
     Ok(listed.into_iter().flatten().filter(is_held).collect())
 }
 
-/// A restored RoleBinding that gives rights to the service account of a pod that has its token.
+/// A restored `RoleBinding` that gives rights to the service account of a pod that has its token.
 fn binding<'b>(bindings: &'b [RoleBinding], pod: &Pod) -> Option<&'b str> {
     let account = pod.spec.as_ref()?.service_account_name.as_deref().unwrap_or("default");
     let is_subject = |binding: &&RoleBinding| {

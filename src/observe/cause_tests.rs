@@ -109,14 +109,32 @@ fn images() {
         ),
     ];
     for (message, text, certain) in &table {
+        // That a registry is away or limits its rate is nobody's fault here.
+        let fault = if text.contains("registry of") {
+            Fault::Cluster
+        } else {
+            Fault::Backup
+        };
         check(
             &waits("ImagePullBackOff", message),
             &Incidents::default(),
             text,
             *certain,
-            Fault::Backup,
+            fault,
         );
     }
+    let with_secret = PodSeen {
+        pull_secrets: vec!["ecr".to_owned()],
+        ..waits("ErrImagePull", &pulling("unexpected status: 401 Unauthorized"))
+    };
+    check(
+        &with_secret,
+        &Incidents::default(),
+        "ErrImagePull — access to reg.example.com/db:1.2 denied by its registry; the pull secret ecr is as old as the backup, so after \
+         a restore it has to be renewed if its token has expired",
+        false,
+        Fault::Backup,
+    );
     // While it backs off, the status of an older node says nothing: the event does.
     let backs_off = waits("ImagePullBackOff", "Back-off pulling image \"reg.example.com/db:1.2\"");
     let failed = event(

@@ -45,30 +45,33 @@ pub(super) fn culprits(pod: &Pod) -> (Vec<&Container>, bool) {
     let (Some(spec), Some(status)) = (&pod.spec, &pod.status) else {
         return (Vec::new(), false);
     };
-    let of =
-        |containers: &'_ [Container], statuses: Option<&Vec<ContainerStatus>>, done: fn(&ContainerStatus) -> bool| {
-            let is_culprit = |container: &&Container| {
-                let own = statuses
-                    .into_iter()
-                    .flatten()
-                    .find(|status| status.name == container.name);
-                own.is_some_and(|own| has_run(own) && !done(own))
-            };
-            let names = containers
-                .iter()
-                .filter(is_culprit)
-                .map(|container| container.name.clone());
-            names.collect::<BTreeSet<String>>()
+    let of = |containers: &'_ [Container],
+              statuses: Option<&Vec<ContainerStatus>>,
+              done: fn(&Container, &ContainerStatus) -> bool| {
+        let is_culprit = |container: &&Container| {
+            let own = statuses
+                .into_iter()
+                .flatten()
+                .find(|status| status.name == container.name);
+            own.is_some_and(|own| has_run(own) && !done(container, own))
         };
+        let names = containers
+            .iter()
+            .filter(is_culprit)
+            .map(|container| container.name.clone());
+        names.collect::<BTreeSet<String>>()
+    };
     let init = spec.init_containers.as_deref().unwrap_or_default();
-    let in_the_way = of(init, status.init_container_statuses.as_ref(), |status| {
+    let in_the_way = of(init, status.init_container_statuses.as_ref(), |container, status| {
         let ended = status.state.as_ref().and_then(|state| state.terminated.as_ref());
-        ended.is_some_and(|ended| ended.exit_code == 0) || status.started == Some(true) || status.ready
+        // One that runs beside the others has done its part when it has started; of any other that says only that it runs.
+        let beside = container.restart_policy.as_deref() == Some("Always");
+        ended.is_some_and(|ended| ended.exit_code == 0) || (beside && (status.started == Some(true) || status.ready))
     });
     if !in_the_way.is_empty() {
         return (init.iter().filter(|one| in_the_way.contains(&one.name)).collect(), true);
     }
-    let main = of(&spec.containers, status.container_statuses.as_ref(), |status| {
+    let main = of(&spec.containers, status.container_statuses.as_ref(), |_, status| {
         status.ready
     });
     (
@@ -159,7 +162,7 @@ pub(super) fn has_token(pod: &Pod) -> bool {
     sources.any(|source| source.service_account_token.is_some())
 }
 
-/// What these texts speak for. `jobs` are the Jobs of the backup, if an init container is in the way; `bound` is a RoleBinding of the
+/// What these texts speak for. `jobs` are the Jobs of the backup, if an init container is in the way; `bound` is a `RoleBinding` of the
 /// pod's service account.
 pub(super) fn suspect(told: &[Told], init: Option<&str>, jobs: &[&str], bound: Option<&str>) -> Vec<Denied> {
     let place_of = |words: &[&str]| {
@@ -224,7 +227,7 @@ fn addresses(text: &str) -> Vec<Ipv4Addr> {
         found.extend(
             address
                 .into_iter()
-                .filter(|address| is_dialled(address, &text[..start], &text[end..])),
+                .filter(|address| is_dialled(*address, &text[..start], &text[end..])),
         );
         at = end;
     }
@@ -233,7 +236,7 @@ fn addresses(text: &str) -> Vec<Ipv4Addr> {
 
 /// Is this an address elsewhere, by what stands before and after it? One that is not of a private network needs a port or a scheme:
 /// versions have four numbers too.
-fn is_dialled(address: &Ipv4Addr, before: &str, after: &str) -> bool {
+fn is_dialled(address: Ipv4Addr, before: &str, after: &str) -> bool {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let by_path = before.ends_with("/tcp/");
     let is_network = !by_path
@@ -328,7 +331,7 @@ mod tests {
         );
     }
 
-    fn pod(spec: Value, status: Value) -> Pod {
+    fn pod(spec: &Value, status: &Value) -> Pod {
         from_value(json!({ "metadata": { "name": "p" }, "spec": spec, "status": status })).unwrap()
     }
 
@@ -346,8 +349,8 @@ mod tests {
         let done = json!({ "terminated": { "exitCode": 0 } });
         let waiting = json!({ "waiting": {} });
         let blocked = pod(
-            spec.clone(),
-            json!({
+            &spec,
+            &json!({
                 "initContainerStatuses": [status("a", done.clone(), true), status("b", json!({ "running": {} }), false)],
                 "containerStatuses": [status("m", waiting.clone(), false), status("n", waiting.clone(), false)],
             }),
@@ -361,8 +364,8 @@ mod tests {
         assert_eq!(of_container(found[0]), [told("command", "wait b")]);
         assert!(has_token(&blocked));
         let up = pod(
-            spec.clone(),
-            json!({
+            &spec,
+            &json!({
                 "initContainerStatuses": [status("a", done.clone(), true), status("b", done.clone(), true)],
                 "containerStatuses": [status("m", json!({ "running": {} }), false), status("n", json!({ "running": {} }), true)],
             }),
@@ -374,7 +377,7 @@ mod tests {
         );
         assert_eq!(config_maps(&up, &found), BTreeSet::from(["scripts".to_owned()]));
         // What never ran waits for nothing.
-        let pending = pod(spec, json!({ "containerStatuses": [status("m", waiting, false)] }));
+        let pending = pod(&spec, &json!({ "containerStatuses": [status("m", waiting, false)] }));
         assert!(culprits(&pending).0.is_empty());
     }
 }

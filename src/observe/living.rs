@@ -70,13 +70,11 @@ async fn one(
     let Some(first) = kinds.next() else {
         return Ok(true);
     };
-    match absent(cluster, comparison, &facts.source, &first).await? {
-        Some(found) => facts.absent.extend(found),
-        None => {
-            facts.gap = Some(Gap::NotPermitted);
-            return Ok(true);
-        }
-    }
+    let Some(found) = absent(cluster, comparison, &facts.source, &first).await? else {
+        facts.gap = Some(Gap::NotPermitted);
+        return Ok(true);
+    };
+    facts.absent.extend(found);
     let source = facts.source.clone();
     let mut rest = stream::iter(kinds)
         .map(|served| {

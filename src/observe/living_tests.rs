@@ -193,7 +193,7 @@ async fn nobody_waits_for_a_list_without_an_end() {
     })
     .await;
     assert_eq!(facts[0].gap, Some(Gap::Failed("no end within 60 s".to_owned())));
-    assert_eq!(began.elapsed(), Duration::from_secs(60));
+    assert_eq!(began.elapsed(), Duration::from_mins(1));
 }
 
 #[tokio::test(start_paused = true)]

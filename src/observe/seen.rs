@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodTemplateSpec, ReplicationController};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState, ContainerStatus, Pod, PodTemplateSpec, ReplicationController,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
@@ -239,22 +241,7 @@ impl From<Pod> for PodSeen {
                 .collect(),
             containers: containers
                 .map(|(container, role)| {
-                    let status = statuses.get(container.name.as_str()).copied();
-                    let says_its_log = container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
-                    ContainerSeen {
-                        name: container.name.clone(),
-                        image: container.image.clone().unwrap_or_default(),
-                        role,
-                        ready: status.is_some_and(|status| status.ready),
-                        started: status.is_some_and(|status| status.started == Some(true)),
-                        state: status.and_then(|status| doing(status.state.as_ref()?, says_its_log)),
-                        last: status
-                            .and_then(|status| doing(status.last_state.as_ref()?, says_its_log))
-                            .and_then(|last| match last {
-                                Doing::Ended(ended) => Some(ended),
-                                Doing::Waiting(..) | Doing::Running => None,
-                            }),
-                    }
+                    container_seen(container, role, statuses.get(container.name.as_str()).copied())
                 })
                 .collect(),
             ephemeral: spec
@@ -283,6 +270,23 @@ impl From<Pod> for PodSeen {
                 .collect(),
             identity,
         }
+    }
+}
+
+fn container_seen(container: &Container, role: Role, status: Option<&ContainerStatus>) -> ContainerSeen {
+    let says_its_log = container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
+    let last = status.and_then(|status| doing(status.last_state.as_ref()?, says_its_log));
+    ContainerSeen {
+        name: container.name.clone(),
+        image: container.image.clone().unwrap_or_default(),
+        role,
+        ready: status.is_some_and(|status| status.ready),
+        started: status.is_some_and(|status| status.started == Some(true)),
+        state: status.and_then(|status| doing(status.state.as_ref()?, says_its_log)),
+        last: last.and_then(|last| match last {
+            Doing::Ended(ended) => Some(ended),
+            Doing::Waiting(..) | Doing::Running => None,
+        }),
     }
 }
 

@@ -131,3 +131,120 @@ fn obstacle(pod: &PodSeen, cause: &cause::Cause, operators: bool) -> Obstacle {
         _ => Obstacle::Blocked,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::scene::{Change, Watched};
+    use super::super::test_objects::pod_of;
+    use super::*;
+
+    const STARTUP: Duration = Duration::from_mins(10);
+
+    fn scene(pods: &[(Value, Value)]) -> Scene {
+        let mut scene = Scene::new("shop", "sandbox", &[Watched::Pods]);
+        scene.apply(Change::Begin(Watched::Pods));
+        for (spec, status) in pods {
+            scene.apply(Change::Listed(pod_of("db-0", None, spec.clone(), status.clone())));
+        }
+        scene.apply(Change::Complete(Watched::Pods));
+        scene
+    }
+
+    fn unscheduled(message: &str) -> Value {
+        json!({"phase": "Pending", "conditions": [
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message},
+        ]})
+    }
+
+    #[test]
+    fn what_holds_a_volume_up_and_how_long_that_may_last() {
+        let spec = json!({
+            "nodeName": "n1", "initContainers": [{"name": "restore-wait"}], "containers": [{"name": "db"}],
+            "volumes": [{"name": "d", "persistentVolumeClaim": {"claimName": "data"}}],
+        });
+        let init = |state: Value| {
+            json!({"phase": "Pending", "initContainerStatuses": [
+                {"name": "restore-wait", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state},
+            ]})
+        };
+        let misses =
+            init(json!({"waiting": {"reason": "CreateContainerConfigError", "message": "secret \"tls\" not found"}}));
+        for (status, operators, obstacle, seconds) in [
+            (misses.clone(), false, Obstacle::Certain, 20),
+            (misses, true, Obstacle::Blocked, 600),
+            (
+                init(json!({"running": {}})),
+                false,
+                Obstacle::NotTaken("n1".to_owned()),
+                100,
+            ),
+            (
+                init(json!({"waiting": {"reason": "PodInitializing"}})),
+                false,
+                Obstacle::Blocked,
+                600,
+            ),
+            (
+                unscheduled("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."),
+                false,
+                Obstacle::Unschedulable,
+                90,
+            ),
+            // Room may come back.
+            (
+                unscheduled("0/1 nodes are available: 1 Insufficient memory."),
+                false,
+                Obstacle::Blocked,
+                600,
+            ),
+            (
+                unscheduled("0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."),
+                false,
+                Obstacle::Unbound(vec!["data".to_owned()]),
+                20,
+            ),
+        ] {
+            let scene = scene(&[(spec.clone(), status.clone())]);
+            let waiting = Waiting {
+                sandbox: "sandbox",
+                pod: "db-0",
+                uid: "uid-db-0",
+            };
+            let stuck = scene.stuck(&waiting, operators).unwrap();
+            assert_eq!(stuck.obstacle, obstacle, "{status}");
+            assert_eq!(stuck.obstacle.patience(STARTUP).as_secs(), seconds, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_or_another_one_takes_no_volume() {
+        let scene = scene(&[(json!({"containers": []}), json!({"phase": "Running"}))]);
+        let of = |pod, uid| {
+            let waiting = Waiting {
+                sandbox: "sandbox",
+                pod,
+                uid,
+            };
+            scene.stuck(&waiting, false).map(|stuck| stuck.obstacle)
+        };
+        assert_eq!(of("db-1", "uid-db-1"), Some(Obstacle::Gone));
+        assert_eq!(of("db-0", "of the one before"), Some(Obstacle::Gone));
+        assert_eq!(of("db-0", "uid-db-0"), Some(Obstacle::Blocked));
+        let elsewhere = Waiting {
+            sandbox: "another",
+            pod: "db-0",
+            uid: "uid-db-0",
+        };
+        assert_eq!(scene.stuck(&elsewhere, false), None);
+        // Before everything was listed, what is not there means nothing.
+        let blind = Scene::new("shop", "sandbox", &[Watched::Pods]);
+        let waiting = Waiting {
+            sandbox: "sandbox",
+            pod: "db-0",
+            uid: "uid-db-0",
+        };
+        assert_eq!(blind.stuck(&waiting, false), None);
+    }
+}

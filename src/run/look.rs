@@ -415,8 +415,14 @@ fn problem(
         name: item.map(|i| i.name.clone()),
         message,
         fault: match problem.cause {
-            // Volumes that were cancelled where the drill gave some up are those.
-            Cause::Cancelled if given_up.iter().any(|one| Some(&one.source) == source.as_ref()) => Fault::Drill,
+            // Volumes that were cancelled where the drill gave some up are those; Velero names neither pod nor namespace.
+            Cause::Cancelled
+                if given_up
+                    .iter()
+                    .any(|one| source.as_ref().is_none_or(|source| *source == one.source)) =>
+            {
+                Fault::Drill
+            }
             cause => fault(cause),
         },
         source,

@@ -250,7 +250,7 @@ impl Run<'_> {
         let comparison = Comparison::new(&valid, &served, &chosen.point, &chosen.contents);
         self.comparing = Some(Comparing::start(self.cluster, &discovery, comparison));
         let wanted = build::restore::restore(&valid, &made.owner, &chosen.point, &made.names, excluded);
-        let uid = self.restore(&velero, &valid, &wanted, made).await?;
+        let uid = Box::pin(self.restore(&velero, &valid, &wanted, made)).await?;
         let restored = Restored {
             chosen,
             discovery,
