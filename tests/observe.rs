@@ -171,7 +171,6 @@ async fn every_broken_pod_is_explained() {
         pod("unbound", json!({}), json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "unbound"}}]})),
         pod("unready", json!({"readinessProbe": {"exec": {"command": ["cat", "/no-such-file"]}, "periodSeconds": 1}}), json!({})),
         pod("migrating", json!({}), json!({"initContainers": [{"name": "migrate", "image": IMAGE, "command": ["sleep", "3600"]}]})),
-        pod("over", shell("exit 4"), json!({"restartPolicy": "Never"})),
         pod("done", shell("exit 0"), json!({"restartPolicy": "Never"})),
         workload("Deployment", "no-account", Some(1), json!({"serviceAccountName": "absent"})),
         workload("StatefulSet", "no-account-either", Some(1), json!({"serviceAccountName": "absent"})),
@@ -214,7 +213,7 @@ async fn every_broken_pod_is_explained() {
         (
             "unreachable",
             false,
-            Fault::Backup,
+            Fault::Cluster,
             "registry of registry.invalid/none:1 not reached",
         ),
         (
@@ -281,7 +280,6 @@ async fn every_broken_pod_is_explained() {
             Fault::Backup,
             "init container migrate: still running",
         ),
-        ("over", true, Fault::Backup, "Failed — exit code 4"),
         (
             "no-account",
             true,

@@ -36,13 +36,44 @@ pub(super) struct Unblock<'a> {
     pub(super) given_up: &'a mut Vec<GivenUp>,
 }
 
+/// A volume that is held up.
+struct Held {
+    /// Since when, by whatever.
+    since: Instant,
+    /// By what now.
+    obstacle: Obstacle,
+    /// Since when by this.
+    changed: Instant,
+    /// A claim has no volume, but a class that may still make one.
+    may_bind: bool,
+}
+
+impl Held {
+    fn new(obstacle: Obstacle) -> Self {
+        let now = Instant::now();
+        Self {
+            since: now,
+            obstacle,
+            changed: now,
+            may_bind: false,
+        }
+    }
+
+    /// Has it been held up for long enough? `startup` is `podStartup.timeout`; whatever a pod waits for, it has no longer than that.
+    fn is_over(&self, startup: Duration) -> bool {
+        let at_last = self.since.elapsed() >= startup && !matches!(self.obstacle, Obstacle::NotTaken(_));
+        let may_bind = self.may_bind && matches!(self.obstacle, Obstacle::Unbound(_));
+        at_last || (!may_bind && self.changed.elapsed() >= self.obstacle.patience(startup))
+    }
+}
+
 impl Unblock<'_> {
     /// Looks on until dropped; returns only with what ends the run.
     pub(super) async fn watch(mut self) -> Stop {
         let mut volumes = self.velero.watch_pod_volumes(self.uid);
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut since: BTreeMap<String, (Obstacle, Instant)> = BTreeMap::new();
+        let mut held: BTreeMap<String, Held> = BTreeMap::new();
         let mut told: BTreeMap<String, Instant> = BTreeMap::new();
         let mut freed = BTreeSet::new();
         loop {
@@ -70,39 +101,44 @@ impl Unblock<'_> {
                     pod: &pod.name,
                     uid: &pod.uid,
                 }) else {
-                    since.remove(name);
+                    held.remove(name);
                     continue;
                 };
-                let now = Instant::now();
-                let seen = since
+                let held = held
                     .entry(name.to_owned())
-                    .or_insert_with(|| (stuck.obstacle.clone(), now));
-                if seen.0 != stuck.obstacle {
-                    *seen = (stuck.obstacle.clone(), now);
+                    .or_insert_with(|| Held::new(stuck.obstacle.clone()));
+                if held.obstacle != stuck.obstacle {
+                    held.obstacle = stuck.obstacle.clone();
+                    held.changed = Instant::now();
                 }
-                if seen.1.elapsed() < stuck.obstacle.patience(self.patience) {
+                if !held.is_over(self.patience) {
                     continue;
                 }
-                match self.give_up(volume, stuck).await {
-                    Ok(true) => _ = told.insert(name.to_owned(), now),
-                    Ok(false) => _ = since.remove(name),
-                    Err(stop) => return stop,
+                if let Err(stop) = self.give_up(volume, stuck, held).await {
+                    return stop;
+                }
+                if !held.may_bind {
+                    told.insert(name.to_owned(), Instant::now());
                 }
             }
         }
     }
 
-    /// Gives the volume up; `false` if it is not to be given up yet.
-    async fn give_up(&mut self, volume: &PodVolumeRestore, stuck: Stuck) -> Result<bool, Stop> {
+    /// Gives the volume up, unless its claim may still be bound.
+    async fn give_up(&mut self, volume: &PodVolumeRestore, stuck: Stuck, held: &mut Held) -> Result<(), Stop> {
         let pod = &volume.spec.pod;
-        let (why, fault) = match &stuck.obstacle {
-            Obstacle::Unbound(claims) => match self.unbindable(&pod.namespace, claims).await {
-                Some(why) => (why, Fault::Cluster),
-                // Its class may still make one.
-                None if self.patience > HEARD => return Ok(false),
-                None => (stuck.text, stuck.fault),
-            },
-            _ => (stuck.text, stuck.fault),
+        let unbindable = match &stuck.obstacle {
+            Obstacle::Unbound(claims) => self.unbindable(&pod.namespace, claims).await,
+            _ => None,
+        };
+        held.may_bind = matches!(stuck.obstacle, Obstacle::Unbound(_)) && unbindable.is_none();
+        if held.may_bind && !held.is_over(self.patience) {
+            return Ok(());
+        }
+        held.may_bind = false;
+        let (why, fault) = match unbindable {
+            Some(why) => (why, Fault::Cluster),
+            None => (stuck.text, stuck.fault),
         };
         tracing::warn!(
             pod = pod.name,
@@ -110,8 +146,7 @@ impl Unblock<'_> {
             why,
             "the volume is given up"
         );
-        let told = self.velero.cancel_volume(volume.name()).await;
-        if let Err(error) = &told {
+        if let Err(error) = self.velero.cancel_volume(volume.name()).await {
             tracing::warn!(%error, "the volume restore could not be cancelled");
         }
         if let Obstacle::NotTaken(_) = stuck.obstacle {
@@ -126,7 +161,7 @@ impl Unblock<'_> {
             volume_restore: volume.name().to_owned(),
             why: format!("pod {}: {why}", pod.name),
         });
-        Ok(told.is_ok())
+        Ok(())
     }
 
     /// Why no volume can be made for one of these claims; `None` if one can, or if that cannot be known.
@@ -168,4 +203,41 @@ impl Unblock<'_> {
 /// Has no node agent begun with it?
 fn is_waiting(volume: &PodVolumeRestore) -> bool {
     volume.status.phase == VolumeRestorePhase::New
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_waited_for_longer_than_for_pods_and_a_node_agent_not_shorter_than_it_needs() {
+        let startup = Duration::from_mins(1);
+        let after = |seconds| advance(Duration::from_secs(seconds));
+        let mut held = Held::new(Obstacle::Unbound(vec!["data".to_owned()]));
+        after(19).await;
+        assert!(!held.is_over(startup));
+        after(2).await;
+        assert!(held.is_over(startup));
+        held.may_bind = true;
+        assert!(!held.is_over(startup), "its class may still make a volume");
+        after(40).await;
+        assert!(held.is_over(startup));
+        let mut held = Held::new(Obstacle::Blocked);
+        after(59).await;
+        held.obstacle = Obstacle::Certain;
+        held.changed = Instant::now();
+        assert!(!held.is_over(startup));
+        after(1).await;
+        assert!(
+            held.is_over(startup),
+            "what holds it up may change, and the time is over all the same"
+        );
+        let held = Held::new(Obstacle::NotTaken("n1".to_owned()));
+        after(99).await;
+        assert!(!held.is_over(startup));
+        after(1).await;
+        assert!(held.is_over(startup));
+    }
 }

@@ -94,6 +94,7 @@ pub(crate) const GRANTED: &[(&str, &str, &[Place], &[Way])] = &[
     ("core", "configmaps", &[Provider], MAKE_AND_DELETE),
     ("core", "secrets", &[Sandbox], MAKE),
     ("core", "pods", &[Sandbox], PODS),
+    ("core", "persistentvolumeclaims", &[Sandbox], &[Way::Delete]),
     ("core", "services", &[Sandbox], MAKE),
     ("core", "resourcequotas", &[Sandbox], MAKE),
     ("core", "limitranges", &[Sandbox], MAKE),

@@ -97,6 +97,15 @@ pub(crate) fn props(scene: &Scene) -> Props {
         objects: vec![
             with(&pod, restored(&real)),
             with(&data, restored(&real)),
+            object(
+                "v1",
+                "PersistentVolumeClaim",
+                &scene.sandbox,
+                &format!("walk-{run}"),
+                json!({"spec": {
+                    "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "storageClassName": "fence",
+                }}),
+            ),
             velero("v1", "Restore", json!({"backupName": "none-such"})),
             velero(
                 "v1",

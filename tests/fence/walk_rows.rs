@@ -331,6 +331,13 @@ fn inside(scene: &Scene, props: &Props) -> Vec<Row> {
     let review = |version: &str, kind: &str, spec: Value| json!({"apiVersion": version, "kind": kind, "spec": spec});
     let limits = json!({"spec": {"limits": [{"type": "Container", "defaultRequest": {"cpu": "10m"}}]}});
     vec![
+        // RBAC grants it in sandboxes alone, and there nothing is anybody's.
+        row(
+            "persistentvolumeclaims",
+            &[Way::Delete],
+            object("v1", "PersistentVolumeClaim", own, &name, json!({})),
+            Wanted::Accepted,
+        ),
         row("restorereports", MAKE, report("fence-walk"), Wanted::Accepted),
         row(
             "restorereports",

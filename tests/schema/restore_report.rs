@@ -456,7 +456,7 @@ fn explain_reads_well() {
         ("rr", "What one run of a RestoreTest found: score and result"),
         (
             "rr.status.completeness",
-            "How many of the objects that the backup holds are in the sandbox, by kind, as present/expected.",
+            "How many of the expected objects are in the sandbox, by kind, as present/expected.",
         ),
         (
             "rr.status.completeness",
