@@ -114,18 +114,17 @@ impl Unblock<'_> {
                 if !held.is_over(self.patience) {
                     continue;
                 }
-                if let Err(stop) = self.give_up(volume, stuck, held).await {
-                    return stop;
-                }
-                if !held.may_bind {
-                    told.insert(name.to_owned(), Instant::now());
+                match self.give_up(volume, stuck, held).await {
+                    Ok(true) => _ = told.insert(name.to_owned(), Instant::now()),
+                    Ok(false) => {}
+                    Err(stop) => return stop,
                 }
             }
         }
     }
 
-    /// Gives the volume up, unless its claim may still be bound.
-    async fn give_up(&mut self, volume: &PodVolumeRestore, stuck: Stuck, held: &mut Held) -> Result<(), Stop> {
+    /// Gives the volume up; `false` if its claim may still be bound, or if nobody could be told, which is tried again.
+    async fn give_up(&mut self, volume: &PodVolumeRestore, stuck: Stuck, held: &mut Held) -> Result<bool, Stop> {
         let pod = &volume.spec.pod;
         let unbindable = match &stuck.obstacle {
             Obstacle::Unbound(claims) => self.unbindable(&pod.namespace, claims).await,
@@ -133,9 +132,8 @@ impl Unblock<'_> {
         };
         held.may_bind = matches!(stuck.obstacle, Obstacle::Unbound(_)) && unbindable.is_none();
         if held.may_bind && !held.is_over(self.patience) {
-            return Ok(());
+            return Ok(false);
         }
-        held.may_bind = false;
         let (why, fault) = match unbindable {
             Some(why) => (why, Fault::Cluster),
             None => (stuck.text, stuck.fault),
@@ -146,12 +144,15 @@ impl Unblock<'_> {
             why,
             "the volume is given up"
         );
-        if let Err(error) = self.velero.cancel_volume(volume.name()).await {
-            tracing::warn!(%error, "the volume restore could not be cancelled");
-        }
+        let told = self.velero.cancel_volume(volume.name()).await;
         if let Obstacle::NotTaken(_) = stuck.obstacle {
             let message = format!("pod {}: {why}", pod.name);
             return Err(Stop::new(Reason::ProviderUnavailable, message));
+        }
+        // What the API server did not take is no node agent's silence.
+        if let Err(error) = told {
+            tracing::warn!(%error, "the volume restore could not be cancelled");
+            return Ok(false);
         }
         if stuck.obstacle != Obstacle::Gone {
             self.startup.give_up(&stuck.source, &pod.name, &why, fault);
@@ -161,7 +162,7 @@ impl Unblock<'_> {
             volume_restore: volume.name().to_owned(),
             why: format!("pod {}: {why}", pod.name),
         });
-        Ok(())
+        Ok(true)
     }
 
     /// Why no volume can be made for one of these claims; `None` if one can, or if that cannot be known.
