@@ -276,7 +276,7 @@ mod tests {
 
     use super::*;
     use crate::api::{Duration, RestoreTest};
-    use crate::plan::fixtures::{namespaces, plain_test};
+    use crate::plan::fixtures::{self, namespaces, plain_test};
 
     fn owner() -> Owner {
         Owner {
@@ -287,17 +287,7 @@ mod tests {
     }
 
     fn point() -> Point {
-        Point {
-            name: "daily-1".into(),
-            uid: None,
-            started_at: chrono::DateTime::UNIX_EPOCH,
-            asked_at: None,
-            completed_at: None,
-            expires_at: None,
-            storage_location: "default".into(),
-            phase: "Completed".into(),
-            partial: None,
-        }
+        fixtures::point("1970-01-01T00:00:00Z")
     }
 
     fn two(test: &mut RestoreTest) {

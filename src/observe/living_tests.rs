@@ -9,9 +9,9 @@ use super::living;
 use crate::cluster::fake::{Asked, Log, Reply, cluster};
 use crate::cluster::{Discovery, Served};
 use crate::facts::{Gap, LivingFacts};
-use crate::plan::fixtures::{contents, namespaces, plain_test};
+use crate::plan;
+use crate::plan::fixtures::{contents, namespaces, plain_test, point};
 use crate::plan::living::{COMPARED, Comparison};
-use crate::plan::{self, Point};
 
 /// The kinds of Kubernetes that are compared, and one of somebody else.
 fn discovery() -> Discovery {
@@ -47,17 +47,7 @@ fn comparison(sources: &[&str], selector: &[(&str, &str)]) -> Comparison {
     for kind in discovery().kinds {
         served.add(&kind.resource.group, &kind.resource.kind, &kind.resource.plural);
     }
-    let point = Point {
-        name: "daily-1".into(),
-        uid: None,
-        started_at: "2026-03-15T03:00:00Z".parse().unwrap(),
-        asked_at: None,
-        completed_at: None,
-        expires_at: None,
-        storage_location: "default".into(),
-        phase: "Completed".into(),
-        partial: None,
-    };
+    let point = point("2026-03-15T03:00:00Z");
     let backup = contents(&[("apps/v1/Deployment", &["shop/web"])]);
     Comparison::new(&test, &served, &point, &Arc::new(backup))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{ValidTest, validate};
+use super::{Point, ValidTest, validate};
 use crate::api::{HealthCheckPolicy, RestoreTest};
 use crate::velero::{Contents, Kind};
 
@@ -111,4 +111,19 @@ pub(crate) fn contents(lists: &[(&str, &[&str])]) -> Contents {
         contents.kinds.insert(Kind::parse(kind), by_namespace);
     }
     contents
+}
+
+/// A completed backup that was begun then.
+pub(crate) fn point(started_at: &str) -> Point {
+    Point {
+        name: "daily-1".to_owned(),
+        uid: None,
+        started_at: started_at.parse().unwrap(),
+        asked_at: None,
+        completed_at: None,
+        expires_at: None,
+        storage_location: "default".to_owned(),
+        phase: "Completed".to_owned(),
+        partial: None,
+    }
 }
