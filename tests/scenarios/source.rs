@@ -52,6 +52,14 @@ fn backups() -> Kind {
     kind("velero.io/v1", "backups")
 }
 
+/// Takes the finalizers off what an interrupted play has left in its source: nobody else would, and the namespace would never go.
+const RELEASE: &str = r#"
+for kind in configmaps services parcels.shop.example.com; do
+  for object in $(k -n "$NS" get "$kind" -o name --ignore-not-found 2> /dev/null || true); do
+    k -n "$NS" patch "$object" --type=merge -p '{"metadata": {"finalizers": null}}' > /dev/null
+  done
+done"#;
+
 /// Removes what a scenario has made, or makes sure that nothing of it is left. What is left after a failure stays to be looked at,
 /// until it is played again.
 pub(crate) fn remove(bed: &Bed, names: &Names, shares: bool, wait: bool) -> Result<(), String> {
@@ -109,6 +117,9 @@ pub(crate) fn back_up(
     if let Some(shared) = shared {
         remove(bed, names, true, true)?;
         return shared.backup(bed, scenario, names);
+    }
+    if bed.get("", &namespaces(), &names.ns)?.is_some() {
+        script(bed, RELEASE, names, "")?;
     }
     remove(bed, names, false, true)?;
     deploy(bed, scenario, names)?;
