@@ -52,8 +52,8 @@ pub const CLASS_CLAIMS: &str = ".storageclass.storage.k8s.io/persistentvolumecla
 pub const NAME_SERVER: &str = "kymaros-names";
 /// The ingress class that nobody serves; restored Ingresses get it.
 pub const INERT_INGRESS_CLASS: &str = "kymaros-none";
-/// The Lease in the provider's namespace by which drills take turns.
-pub const TURN_LEASE: &str = "kymaros-turn";
+/// The provider lock: the Lease in the provider's namespace that a drill holds while it restores.
+pub const PROVIDER_LOCK: &str = "kymaros-turn";
 
 /// Labels.
 pub mod label {

@@ -20,7 +20,7 @@ use crate::cleanup::{self, RunRef, annotation_of, expiry, is_kept};
 use crate::clock;
 use crate::cluster::{Cluster, Error, Objects, Query};
 use crate::lease;
-use crate::names::{MANAGED_BY, TURN_LEASE, annotation, label};
+use crate::names::{MANAGED_BY, PROVIDER_LOCK, annotation, label};
 use crate::plan;
 use crate::settings::SweepSettings;
 
@@ -125,7 +125,7 @@ pub async fn sweep(
         }
     }
     for provider in &providers {
-        if let Err(error) = lease::remove_abandoned(cluster, provider, TURN_LEASE, own_namespace).await {
+        if let Err(error) = lease::remove_abandoned(cluster, provider, PROVIDER_LOCK, own_namespace).await {
             tracing::warn!(provider, %error, "whether a dead drill has kept its turn is not known");
         }
     }

@@ -1,6 +1,5 @@
 //! The provider's side: waiting until it has stopped writing, and removing what the run made in its namespace.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -8,23 +7,24 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::core::NamespaceResourceScope;
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Reasons, RunRef, made_by_restore, named, title};
-use crate::cluster::{Cluster, Error, Objects, Query, Velero, Waited, none_if_unknown};
-use crate::velero::{
-    self, DataDownload, DownloadRequest, PodVolumeRestore, Restore, ServerStatusRequest, VolumeRestoreStatus,
-};
+use crate::cluster::{Canceller, Cluster, Error, Objects, Query, Waited, none_if_unknown};
+use crate::velero::{DataDownload, DownloadRequest, PodVolumeRestore, Restore, ServerStatusRequest, VolumeRestore};
 
 /// For deleting a Restore even when the sandboxes have used up the time.
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
+
+/// Before anything is cancelled.
+const A_MOMENT: Duration = Duration::from_millis(300);
 
 /// Returns when nothing is written into the run's sandboxes any more: its Restore has ended or is gone, and so has every one
 /// of its volume restores, which can outlive it. Otherwise says what still is at work, or why that is not known.
 pub(super) async fn wait_for_rest(cluster: &Cluster, run: &RunRef, deadline: Instant) -> Result<(), String> {
     let name = run.provider_name();
     let restores: Objects<Restore> = cluster.namespaced(&run.provider_namespace);
-    let at_work = async {
+    let ended = async {
         if let Some(restore) = restores.get_opt(&name).await? {
             if restore.is_waiting() && run.owns(&restore.metadata) {
                 // Not begun yet: it need not begin at all.
@@ -37,13 +37,22 @@ pub(super) async fn wait_for_rest(cluster: &Cluster, run: &RunRef, deadline: Ins
                 }
             }
         }
-        stop_volumes(cluster, run).await;
         if let Some(busy) = wait_for_volumes::<PodVolumeRestore>(cluster, run, deadline).await? {
             return Ok(Some(busy));
         }
         wait_for_volumes::<DataDownload>(cluster, run, deadline).await
     };
-    match at_work.await {
+    // Nobody waits for its volumes any more, and as long as the Restore goes on it begins with others. Mostly all of it has ended, which
+    // is seen within this moment.
+    let cancelled = async {
+        sleep(A_MOMENT).await;
+        Canceller::of_restore(cluster, &run.provider_namespace, &name).run().await
+    };
+    let at_work = tokio::select! {
+        ended = ended => ended,
+        never = cancelled => match never {},
+    };
+    match at_work {
         Ok(None) => Ok(()),
         Ok(Some(busy)) => Err(busy),
         Err::<_, Error>(error) => Err(format!(
@@ -75,34 +84,20 @@ fn running(name: &str, restore: Option<&Restore>) -> String {
     }
 }
 
-/// A volume on its way back.
-trait VolumeRestore:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + fmt::Debug + Send + 'static
-{
-    fn status(&self) -> &VolumeRestoreStatus;
-
-    fn is_over(&self) -> bool {
-        self.status().phase.is_terminal()
-    }
-}
-
-impl VolumeRestore for PodVolumeRestore {
-    fn status(&self) -> &VolumeRestoreStatus {
-        &self.status
-    }
-}
-
-impl VolumeRestore for DataDownload {
-    fn status(&self) -> &VolumeRestoreStatus {
-        &self.status
-    }
-}
-
-fn still<V: VolumeRestore>(volume: &V) -> String {
+fn still<V: VolumeRestore + Resource<DynamicType = ()>>(volume: &V) -> String {
     format!("{}: still {}", named(volume), volume.status().phase)
 }
 
-async fn unfinished<V: VolumeRestore>(cluster: &Cluster, run: &RunRef, query: &Query) -> Result<Vec<String>, Error> {
+async fn unfinished<V>(cluster: &Cluster, run: &RunRef, query: &Query) -> Result<Vec<String>, Error>
+where
+    V: VolumeRestore
+        + Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + fmt::Debug
+        + Send
+        + 'static,
+{
     let volumes: Objects<V> = cluster.namespaced(&run.provider_namespace);
     let found = none_if_unknown(
         volumes
@@ -112,43 +107,17 @@ async fn unfinished<V: VolumeRestore>(cluster: &Cluster, run: &RunRef, query: &Q
     Ok(found.into_iter().flatten().collect())
 }
 
-/// Tells volume restores that nobody waits for any more to stop. Best effort: those that cannot are waited for.
-async fn stop_volumes(cluster: &Cluster, run: &RunRef) {
-    let query = made_by_restore(run);
-    let uid = |labels: &std::collections::BTreeMap<String, String>| labels.get(velero::label::RESTORE_UID).cloned();
-    let volumes: Objects<PodVolumeRestore> = cluster.namespaced(&run.provider_namespace);
-    let downloads: Objects<DataDownload> = cluster.namespaced(&run.provider_namespace);
-    let mut restores = BTreeSet::new();
-    restores.extend(
-        volumes
-            .list_with(&query, |volume| {
-                (!volume.is_over()).then(|| uid(volume.labels())).flatten()
-            })
-            .await
-            .unwrap_or_default(),
-    );
-    restores.extend(
-        downloads
-            .list_with(&query, |volume| {
-                (!volume.is_over()).then(|| uid(volume.labels())).flatten()
-            })
-            .await
-            .unwrap_or_default(),
-    );
-    let velero = Velero::new(cluster, &run.provider_namespace, &run.run_id);
-    for restore in restores.into_iter().flatten() {
-        if let Err(error) = velero.cancel(&restore).await {
-            tracing::debug!(%error, "volume restores could not be told to stop");
-        }
-    }
-}
-
 /// Waits until every volume restore of this kind has ended; says which has not by the deadline.
-async fn wait_for_volumes<V: VolumeRestore>(
-    cluster: &Cluster,
-    run: &RunRef,
-    deadline: Instant,
-) -> Result<Option<String>, Error> {
+async fn wait_for_volumes<V>(cluster: &Cluster, run: &RunRef, deadline: Instant) -> Result<Option<String>, Error>
+where
+    V: VolumeRestore
+        + Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + fmt::Debug
+        + Send
+        + 'static,
+{
     let query = made_by_restore(run);
     // Mostly there is nothing to wait for; and a kind that is not served cannot be watched.
     let Some(mut busy) = unfinished::<V>(cluster, run, &query).await?.into_iter().next() else {

@@ -5,6 +5,7 @@
 //! [`Velero`] is the backup provider as a whole.
 
 mod calls;
+mod cancel;
 mod discovery;
 mod download;
 mod error;
@@ -30,6 +31,7 @@ use tower::timeout::TimeoutLayer;
 use tower::{BoxError, Service};
 
 pub use calls::{ApiCall, TARGET as API_CALL_TARGET};
+pub use cancel::{Canceller, Pass};
 pub use discovery::{Discovery, Served};
 pub use download::{DownloadError, Downloads, StoreTrust};
 pub use error::Error;

@@ -313,6 +313,19 @@ where
         .await
     }
 
+    /// The same for a patch that names the version it is for: one that changed meanwhile is a conflict, and the caller's to look at.
+    pub async fn merge_version(&self, name: &str, patch: &(impl Serialize + fmt::Debug)) -> Result<K, Error> {
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Merge(patch);
+        bounded(&self.named("patch", name), self.timeout, Again::UnlessConflict, || {
+            self.api.patch(name, &params, &patch)
+        })
+        .await
+    }
+
     /// Merges a patch into an object's status.
     pub async fn merge_status(&self, name: &str, patch: &(impl Serialize + fmt::Debug)) -> Result<K, Error> {
         let params = PatchParams {

@@ -1,16 +1,17 @@
 //! Velero as a provider: is it alive, what does it have, and one restore from its creation to its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use kube::{Resource, ResourceExt as _};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::Cluster;
+use super::{Cluster, cancel};
 use super::download::{DownloadError, Downloads, StoreTrust};
 use super::error::{Error, none_if_unknown};
 use super::objects::{Objects, Query};
@@ -18,7 +19,7 @@ use super::wait::{Waited, Watch};
 use crate::names::{INSTALLATION, MANAGED_BY, PROVIDER_PREFIX, UNLISTED_PREFIX, label};
 use crate::velero::{
     self, Backup, BackupStorageLocation, DataDownload, DeleteBackupRequest, DownloadRequest, KeyRef, PodVolumeRestore,
-    RequestPhase, Restore, ServerStatusRequest, ServerStatusRequestSpec,
+    RequestPhase, Restore, ServerStatusRequest, ServerStatusRequestSpec, VolumeRestore, VolumeRestorePhase,
 };
 
 /// A live server answers within 50 ms.
@@ -245,12 +246,6 @@ impl Velero {
         self.restores().create_or_same(restore).await
     }
 
-    /// Deletes a restore's object, and so its files in the store. `false` if it is gone already. It does not stop one that
-    /// runs, and waits for any other that does.
-    pub async fn delete_restore(&self, name: &str, uid: &str) -> Result<bool, Error> {
-        self.restores().delete(name, uid).await
-    }
-
     /// Follows the file-system volumes of a restore.
     pub fn watch_pod_volumes(&self, restore_uid: &str) -> Watch<PodVolumeRestore> {
         self.cluster.namespaced(&self.namespace).watch(&of_restore(restore_uid))
@@ -279,63 +274,40 @@ impl Velero {
         )
     }
 
-    /// The volumes of a restore that are still being written, by name. A Restore that ended does not mean that they did.
-    pub async fn writing(&self, restore_uid: &str) -> Result<Vec<String>, Error> {
-        let query = of_restore(restore_uid);
+    /// Tells one file-system volume to stop; `false` if it is gone, or not as it was seen. One that no node agent has begun with ends at
+    /// once, without harm.
+    pub async fn cancel_volume(&self, volume: &PodVolumeRestore) -> Result<bool, Error> {
+        cancel::cancel(&self.cluster.namespaced(&self.namespace), volume).await
+    }
+
+    /// Volume restores, of whichever Restore, that hold a slot of a node agent, or wait for one while their Restore is under way, as
+    /// `Kind name`. `restores` are the Restores that are not over, and `own` is left out.
+    pub async fn busy_volumes(&self, restores: &BTreeSet<String>, own: &str) -> Result<Vec<String>, Error> {
+        let query = Query::all();
         let pod_volumes: Objects<PodVolumeRestore> = self.cluster.namespaced(&self.namespace);
         let downloads: Objects<DataDownload> = self.cluster.namespaced(&self.namespace);
-        let mut writing = pod_volumes
-            .list_with(&query, |volume| {
-                (!volume.status.phase.is_terminal()).then(|| volume.name().to_owned())
-            })
-            .await?;
-        writing.extend(none_if_unknown(
-            downloads
-                .list_with(&query, |volume| {
-                    (!volume.status.phase.is_terminal()).then(|| volume.name().to_owned())
-                })
-                .await,
+        let mut found = pod_volumes.list_with(&query, |v| busy(&v, restores, own)).await?;
+        found.extend(none_if_unknown(
+            downloads.list_with(&query, |v| busy(&v, restores, own)).await,
         )?);
-        Ok(writing.into_iter().flatten().collect())
+        Ok(found.into_iter().flatten().collect())
     }
+}
 
-    /// Tells one file-system volume to stop; `false` if it is gone. One that no node agent has begun with ends at once, without harm.
-    pub async fn cancel_volume(&self, name: &str) -> Result<bool, Error> {
-        let volumes: Objects<PodVolumeRestore> = self.cluster.namespaced(&self.namespace);
-        unless_gone(volumes.merge(name, &json!({"spec": {"cancel": true}})).await)
+/// `Kind name` of a volume restore that keeps the provider busy. One that nothing has begun with holds no slot, and is nobody's any
+/// more once its Restore is over: where its pod is gone, it stays so for ever.
+fn busy<V>(volume: &V, restores: &BTreeSet<String>, own: &str) -> Option<String>
+where
+    V: VolumeRestore + Resource<DynamicType = ()>,
+{
+    let restore = volume.labels().get(label::VELERO_RESTORE).map(String::as_str).unwrap_or_default();
+    let waits = volume.status().phase == VolumeRestorePhase::New;
+    if restore == own || volume.is_over() || (waits && !restores.contains(restore)) {
+        return None;
     }
-
-    /// Tells every volume of a restore that is still being written to stop; all there is of cancelling one. Returns how many
-    /// were told.
-    pub async fn cancel(&self, restore_uid: &str) -> Result<usize, Error> {
-        let query = of_restore(restore_uid);
-        let stop = json!({"spec": {"cancel": true}});
-        let mut told = 0;
-        let pod_volumes: Objects<PodVolumeRestore> = self.cluster.namespaced(&self.namespace);
-        for volume in pod_volumes.list(&query).await? {
-            if !volume.status.phase.is_terminal() && !volume.spec.cancel {
-                told += usize::from(unless_gone(pod_volumes.merge(volume.name(), &stop).await)?);
-            }
-        }
-        let downloads: Objects<DataDownload> = self.cluster.namespaced(&self.namespace);
-        for volume in none_if_unknown(downloads.list(&query).await)? {
-            if !volume.status.phase.is_terminal() && !volume.spec.cancel {
-                told += usize::from(unless_gone(downloads.merge(volume.name(), &stop).await)?);
-            }
-        }
-        Ok(told)
-    }
+    Some(format!("{} {} ({})", V::kind(&()), volume.name_any(), volume.status().phase))
 }
 
 fn of_restore(uid: &str) -> Query {
     Query::labels(format!("{}={uid}", velero::label::RESTORE_UID))
-}
-
-/// `false` if the object vanished in the meantime.
-fn unless_gone<T>(result: Result<T, Error>) -> Result<bool, Error> {
-    match result {
-        Ok(_) => Ok(true),
-        Err(error) if error.is_not_found() => Ok(false),
-        Err(error) => Err(error),
-    }
 }

@@ -22,8 +22,8 @@ use crate::run::finish::{WRITING, last_resort, last_word, patiently, runner_info
 use crate::run::owed;
 use crate::settings::Settings;
 
-/// A turn on the provider is waited for as long as the run may last; the run's own deadline ends the wait.
-const TURN_WAIT: Duration = Duration::from_hours(24);
+/// The provider lock is waited for as long as the run may last; the run's own deadline ends the wait.
+const LOCK_WAIT: Duration = Duration::from_hours(24);
 /// Run ids to draw before giving up. One that is taken is one in two thousand million.
 const DRAWS: usize = 5;
 
@@ -57,21 +57,21 @@ impl Admitted {
         }
     }
 
-    /// Takes this drill's turn on a provider.
-    pub(super) async fn turn(&self, cluster: &Cluster, namespace: &str, name: &str) -> Result<Held, Stop> {
+    /// Takes the lock of a provider.
+    pub(super) async fn lock(&self, cluster: &Cluster, namespace: &str, name: &str) -> Result<Held, Stop> {
         let request = lease::Request {
             namespace,
             name,
             pod_namespace: &self.pod_namespace,
             holder: &self.holder,
             annotations: Annotations::new(),
-            wait: TURN_WAIT,
+            wait: LOCK_WAIT,
         };
         match lease::ask(cluster, &request).await.map_err(super::api)? {
             Asked::Held(held, _) => Ok(*held),
             Asked::Busy(holder) => Err(Stop::new(
                 Reason::QueueTimeout,
-                format!("another drill ({holder}) kept its turn on the provider"),
+                format!("another drill ({holder}) held the provider lock"),
             )),
         }
     }

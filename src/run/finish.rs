@@ -14,7 +14,7 @@ use crate::api::{Condition, RestoreReportStatus, RunnerInfo, conditions};
 use crate::cleanup::{self, RunRef};
 use crate::clock;
 use crate::cluster::{Cluster, Error};
-use crate::facts::{Reason, SandboxFacts};
+use crate::facts::{Isolation, Reason, SandboxFacts};
 use crate::judge::record::{self, Record};
 use crate::judge::{self, Verdict};
 use crate::lease::Held;
@@ -102,9 +102,7 @@ pub(super) async fn finish(mut run: Run<'_>, stopper: &Stopper) -> Exit {
     }
 
     let cleaned = clean_up(&run, &verdict, stopper).await;
-    if let Some(turn) = run.turn.take() {
-        turn.release().await;
-    }
+    give_lock_back(&mut run).await;
     let left = cleaned.status != "True" && cleaned.reason != "Kept";
     if run.admitted.lease.is_lost() {
         last_word(&verdict.message);
@@ -138,6 +136,33 @@ fn exit(run: &Run<'_>, verdict: &Verdict, unwritten: bool, left: bool) -> Exit {
         Exit::Left
     } else {
         Exit::Accepted
+    }
+}
+
+/// The provider lock goes back once nothing of this run is under way at the provider. Otherwise it stays with this pod's name on it:
+/// whoever takes it over when the pod has ended waits until the provider is idle.
+async fn give_lock_back(run: &mut Run<'_>) {
+    let Some(lock) = run.lock.take() else { return };
+    match cleanup::at_work(run.cluster, &own(run)).await {
+        Ok(None) => lock.release().await,
+        Ok(Some(busy)) => {
+            tracing::warn!(busy, "the provider lock is left where it is: the provider still writes");
+            lock.leave().await;
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the provider lock is left where it is: whether the provider still writes is not known");
+            lock.leave().await;
+        }
+    }
+}
+
+/// What this run has made.
+fn own(run: &Run<'_>) -> RunRef {
+    RunRef {
+        run_id: run.facts.run_id.clone(),
+        test: run.test_ref.name.clone(),
+        provider_namespace: run.admitted.test.spec.backup_source.provider_namespace.clone(),
+        sandboxes: to_remove(&run.facts.sandboxes, &run.announced),
     }
 }
 
@@ -323,17 +348,12 @@ async fn clean_up(run: &Run<'_>, verdict: &Verdict, stopper: &Stopper) -> Condit
         return conditions::build(condition::SANDBOX_CLEANED_UP, true, "CleanedUp", message, clock::now());
     }
     let made = &run.facts.sandboxes;
-    let own = RunRef {
-        run_id: run.facts.run_id.clone(),
-        test: run.test_ref.name.clone(),
-        provider_namespace: run.admitted.test.spec.backup_source.provider_namespace.clone(),
-        sandboxes: to_remove(made, &run.announced),
-    };
+    let own = own(run);
     let limit = Instant::now() + run.settings.cleanup_timeout;
     let deadline = stopper.told_at().map_or(limit, |told| limit.min(told + GRACE));
     let keep = run.admitted.test.spec.sandbox.keep_failed_for;
     let work = async {
-        if run.facts.restore.is_some() && !judge::status::is_pass(verdict) && keep.0 > Duration::ZERO {
+        if keeps(run, verdict) {
             return Cleaned::Kept(cleanup::keep(run.cluster, &own, keep.0, deadline).await);
         }
         Cleaned::Removed(cleanup::clean_up(run.cluster, &own, deadline).await)
@@ -367,6 +387,17 @@ async fn clean_up(run: &Run<'_>, verdict: &Verdict, stopper: &Stopper) -> Condit
     let message = format!("left for the next run or the sweep: {left}");
     tracing::warn!("{message}");
     conditions::build(condition::SANDBOX_CLEANED_UP, false, "Left", &message, clock::now())
+}
+
+/// Are the sandboxes left for debugging? Never where isolation does not hold: they are copies of production.
+fn keeps(run: &Run<'_>, verdict: &Verdict) -> bool {
+    let open = matches!(run.facts.isolation, Isolation::Breached(_))
+        || verdict
+            .stop
+            .as_ref()
+            .is_some_and(|stop| stop.reason == Reason::IsolationNotEnforced);
+    let wanted = run.admitted.test.spec.sandbox.keep_failed_for.0 > Duration::ZERO;
+    wanted && !open && run.facts.restore.is_some() && !judge::status::is_pass(verdict)
 }
 
 /// What became of what the run had made.

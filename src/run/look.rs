@@ -37,8 +37,9 @@ impl Run<'_> {
         restored: &Restored,
         expected: Vec<KindFacts>,
     ) -> Result<(), Stop> {
-        if let Some(turn) = self.turn.take() {
-            turn.release().await;
+        // Its Restore and all its volume restores have ended, so the provider is idle.
+        if let Some(lock) = self.lock.take() {
+            lock.release().await;
         }
         let Some(restore) = self.facts.restore.as_mut() else {
             return Ok(());

@@ -12,11 +12,13 @@ mod finish;
 mod look;
 mod owed;
 mod patience;
+mod queue;
 mod restore;
 mod stop;
 mod timeline;
 mod unblock;
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -29,10 +31,10 @@ use crate::build::restore::Neutraliser;
 use crate::build::sandbox::{End, Kinds};
 use crate::clock::{self, Anchor};
 use crate::cluster::{Cluster, Discovery, Velero};
-use crate::facts::{Brief, Digests, Facts, Isolation, Reason, RestoreFacts, Stop};
+use crate::facts::{Brief, Digests, Facts, Isolation, KindFacts, Reason, RestoreFacts, Stop};
 use crate::fence::{self, IsolationWatch, NameServer, Runner};
 use crate::lease::{Annotations, Held};
-use crate::names::{TURN_LEASE, annotation};
+use crate::names::{PROVIDER_LOCK, PROVIDER_PREFIX, annotation};
 use crate::observe::{Startup, StartupOptions};
 use crate::plan::living::Comparison;
 use crate::plan::{self, PlanError, Served, ValidTest};
@@ -97,7 +99,8 @@ async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Ex
         startup: None,
         comparing: None,
         announced: Vec::new(),
-        turn: None,
+        lock: None,
+        waiting_for: RefCell::default(),
         image: None,
         names: Vec::new(),
         neutraliser: None,
@@ -108,8 +111,7 @@ async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Ex
         outcome = run.phases(&admitted.test, policy) => outcome.err(),
         stop = signals.told(admitted.lease.lost()) => Some(stop),
         () = tokio::time::sleep_until(deadline) => {
-            let limit = admitted.test.spec.timeout;
-            Some(Stop::new(Reason::DeadlineExceeded, format!("spec.timeout of {limit} passed; if that is how long a run takes, raise it")))
+            Some(run.too_late())
         }
     };
     run.compared(stopped.is_some()).await;
@@ -168,14 +170,27 @@ struct Run<'a> {
     comparing: Option<Comparing>,
     /// Source namespaces and sandboxes that stand in the Lease; those that were made are in the facts.
     announced: Vec<(String, String)>,
-    /// The turn on the provider.
-    turn: Option<Held>,
+    /// The provider lock.
+    lock: Option<Held>,
+    /// What the run waits for, while it does.
+    waiting_for: RefCell<String>,
     /// The runner's own image.
     image: Option<String>,
     /// The name servers of the sandboxes, if names are rewritten.
     names: Vec<NameServer>,
     /// What changes restored objects on their way in, once that is known.
     neutraliser: Option<Neutraliser>,
+}
+
+/// What is known before anything is made.
+struct Planned {
+    chosen: Chosen,
+    discovery: Discovery,
+    served: Served,
+    /// Resources that Velero is told to leave out.
+    excluded: Vec<String>,
+    expected: Vec<KindFacts>,
+    kinds: Kinds,
 }
 
 /// What stands before the first restored byte.
@@ -245,19 +260,49 @@ impl Run<'_> {
         let kinds = plan::restored_kinds(&valid, &served, &chosen.contents);
 
         fence::installation_allows(self.cluster, &valid, &self.facts.run_id, &kinds).await?;
-        self.take_turn(&velero, &valid).await?;
-        let made = self.fence_in(&runner, &velero, &valid, &chosen, &kinds).await?;
-        let comparison = Comparison::new(&valid, &served, &chosen.point, &chosen.contents);
+        let lost = self.take_lock(&velero, &valid).await?;
+        let planned = Planned {
+            chosen,
+            discovery,
+            served,
+            excluded,
+            expected,
+            kinds,
+        };
+        tokio::select! {
+            done = Box::pin(self.drill(&runner, &velero, &valid, planned)) => done,
+            stop = lost => Err(stop),
+        }
+    }
+
+    /// What is done with the provider lock, and what is looked at afterwards.
+    async fn drill(
+        &mut self,
+        runner: &Runner,
+        velero: &Velero,
+        valid: &ValidTest,
+        planned: Planned,
+    ) -> Result<(), Stop> {
+        let Planned {
+            chosen,
+            discovery,
+            served,
+            excluded,
+            expected,
+            kinds,
+        } = planned;
+        let made = self.fence_in(runner, velero, valid, &chosen, &kinds).await?;
+        let comparison = Comparison::new(valid, &served, &chosen.point, &chosen.contents);
         self.comparing = Some(Comparing::start(self.cluster, &discovery, comparison));
-        let wanted = build::restore::restore(&valid, &made.owner, &chosen.point, &made.names, excluded);
-        let uid = Box::pin(self.restore(&velero, &valid, &wanted, made)).await?;
+        let wanted = build::restore::restore(valid, &made.owner, &chosen.point, &made.names, excluded);
+        let uid = Box::pin(self.restore(velero, valid, &wanted, made)).await?;
         let restored = Restored {
             chosen,
             discovery,
             uid,
             after: self.anchor.map(|anchor| anchor.elapsed()).unwrap_or_default(),
         };
-        self.look(&valid, &velero, &restored, expected).await
+        self.look(valid, velero, &restored, expected).await
     }
 
     /// Makes the sandboxes, proves their isolation, and puts what changes objects on their way in place.
@@ -312,10 +357,10 @@ impl Run<'_> {
             .open_ways_out(&self.facts.sandboxes, &self.facts.isolation)
             .await?;
         // While the sandboxes were made, somebody may have begun to restore for real.
-        let others = restore::foreign(velero).await?;
+        let others = queue::external(velero).await?;
         if !others.is_empty() {
             let message = format!(
-                "restore {} of somebody else appeared; the next scheduled run tries again",
+                "yielded to restore {}, which kymaros did not create; the drill is tried again at the next scheduled run",
                 others.join(", ")
             );
             return Err(Stop::new(Reason::Deferred, message));
@@ -444,18 +489,31 @@ impl Run<'_> {
         Ok(runner)
     }
 
-    /// Waits until no foreign restore is under way and no other drill has its turn on this provider.
-    async fn take_turn(&mut self, velero: &Velero, test: &ValidTest) -> Result<(), Stop> {
+    /// Waits until the provider is idle, and takes the provider lock. Returns what ends when that is lost.
+    async fn take_lock(&mut self, velero: &Velero, test: &ValidTest) -> Result<impl Future<Output = Stop> + use<>, Stop> {
         self.timeline.begin("queued");
-        let limit = test.spec.restore.queue_timeout.0;
-        let began = Instant::now();
-        restore::wait_for_foreign(velero, limit, Duration::ZERO).await?;
-        // Waiting for other drills counts against the run's timeout only.
-        let waited = began.elapsed();
-        self.turn = Some(self.admitted.turn(self.cluster, velero.namespace(), TURN_LEASE).await?);
-        restore::wait_for_foreign(velero, limit, waited).await?;
+        let own = format!("{PROVIDER_PREFIX}{}", self.facts.run_id);
+        let mut queue = queue::Queue::new(velero, own, test.spec.restore.queue_timeout.0, &self.waiting_for);
+        // Before the lock, so that it is free for other drills on other days.
+        queue.until_no_external().await?;
+        let others = format!("other drills, which hold the provider lock {}/{PROVIDER_LOCK}", velero.namespace());
+        self.waiting_for.replace(others);
+        let lock = self
+            .admitted
+            .lock(self.cluster, velero.namespace(), PROVIDER_LOCK)
+            .await?;
+        let lost = lock.lost();
+        self.lock = Some(lock);
+        queue.until_idle().await?;
         self.timeline.end("queued");
-        Ok(())
+        let lease = format!("{}/{PROVIDER_LOCK}", velero.namespace());
+        Ok(async move {
+            lost.await;
+            Stop::new(
+                Reason::Interrupted,
+                format!("the provider lock (Lease {lease}) was lost, so another drill may have begun to restore"),
+            )
+        })
     }
 
     /// Writes into the Lease what is about to be made, so that nothing of a run that dies is unknown.
@@ -467,6 +525,18 @@ impl Run<'_> {
             (annotation::SANDBOXES, sandboxes.join(",")),
         ];
         self.admitted.note(notes.map(|(k, v)| (k.to_owned(), v)).into()).await
+    }
+
+    /// The run's own deadline has passed.
+    fn too_late(&self) -> Stop {
+        let limit = self.admitted.test.spec.timeout;
+        let waiting_for = self.waiting_for.borrow();
+        let message = if waiting_for.is_empty() {
+            format!("the run exceeded spec.timeout ({limit}); increase it if runs normally take longer")
+        } else {
+            format!("the run exceeded spec.timeout ({limit}) while it waited for {waiting_for}")
+        };
+        Stop::new(Reason::DeadlineExceeded, message)
     }
 
     /// Takes what the comparison with the living namespaces found into the facts. It has long ended when everything has been looked

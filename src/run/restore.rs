@@ -1,5 +1,4 @@
-//! The provider's part of a run: waits for its turn, asks for the restore, and follows it to its end and beyond, for a Restore
-//! that has ended may still be writing volumes.
+//! The provider's part of a run: follows the restore to its end and beyond, for a Restore that has ended may still be writing volumes.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -10,10 +9,11 @@ use k8s_openapi::api::core::v1::Namespace;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::clock;
-use crate::cluster::{Cluster, Error, ProviderError, Query, Velero};
+use crate::cluster::{Canceller, Cluster, Error, ProviderError, Query, Velero};
 use crate::facts::{Isolation, Reason, RestoreFacts, SandboxFacts, Stop};
-use crate::names::{MANAGED_BY, label};
+use crate::names::label;
 use crate::run::choose::{api, api_ref};
+use crate::run::queue::is_external;
 use crate::velero::{self, BackupStorageLocation, Restore, RestorePhase};
 
 /// Velero is asked for a sign of life this often while it restores.
@@ -23,56 +23,6 @@ const MOST_MISSED: u32 = 3;
 
 /// Velero looks at its storage locations once a minute unless told otherwise.
 const NEXT_LOOK: Duration = Duration::from_secs(90);
-
-/// Is this somebody else's restore, and not over yet? Those of other drills do not count: they take turns by a Lease.
-fn is_foreign(restore: &Restore) -> bool {
-    let labels = restore.metadata.labels.as_ref();
-    let ours = labels
-        .and_then(|l| l.get(label::MANAGED_BY))
-        .is_some_and(|v| v == MANAGED_BY);
-    !ours && !restore.status.phase.is_terminal()
-}
-
-/// Names of foreign restores that are not over.
-pub(super) async fn foreign(velero: &Velero) -> Result<Vec<String>, Stop> {
-    let all = velero
-        .restores()
-        .list_with(&Query::all(), |r| is_foreign(&r).then(|| r.name().to_owned()))
-        .await;
-    Ok(all.map_err(api)?.into_iter().flatten().collect())
-}
-
-/// Waits until no foreign restore is under way: a drill is never in the way of a real one.
-/// `waited` of the `limit` has gone by already.
-pub(super) async fn wait_for_foreign(velero: &Velero, limit: Duration, waited: Duration) -> Result<(), Stop> {
-    let deadline = Instant::now() + limit.saturating_sub(waited);
-    let mut watch = velero.watch_restores();
-    let mut busy = Vec::new();
-    loop {
-        let Ok(changed) = timeout_at(deadline, watch.changed()).await else {
-            // Nobody knows whether anything is still in the way.
-            if let Some(trouble) = watch.trouble() {
-                return Err(api_ref(trouble));
-            }
-            let limit = crate::api::Duration::from(limit);
-            let message = format!(
-                "other restores kept the provider busy for restore.queueTimeout of {limit}: {}",
-                busy.join(", ")
-            );
-            return Err(Stop::new(Reason::QueueTimeout, message));
-        };
-        changed.map_err(api)?;
-        busy = watch
-            .objects()
-            .filter(|r| is_foreign(r))
-            .map(|r| r.name().to_owned())
-            .collect();
-        if busy.is_empty() {
-            return Ok(());
-        }
-        tracing::info!(restores = busy.join(","), "waiting for other restores to end");
-    }
-}
 
 /// What following a restore needs.
 #[derive(Debug)]
@@ -136,12 +86,12 @@ impl Follow<'_> {
                     if own.metadata.deletion_timestamp.is_some() {
                         return Err(deleted(&facts.name));
                     }
-                    let other = restores.objects().find(|r| is_foreign(r));
+                    let other = restores.objects().find(|restore| is_external(restore));
                     if facts.terminal && !proving {
                         return Ok(());
                     }
                     if let Some(other) = other.filter(|_| !facts.terminal) {
-                        return Err(self.make_way(other.name()).await);
+                        return Err(self.make_way(other.name(), &facts.name).await);
                     }
                 }
                 changed = namespaces.changed() => {
@@ -224,7 +174,7 @@ impl Follow<'_> {
             }
         }
         // Without data movement there are none, and its kind need not be served: a look decides whether to watch.
-        if self.velero.writing(self.uid).await.map_err(api)?.is_empty() {
+        if self.velero.data_downloads(self.uid).await.map_err(api)?.is_empty() {
             return Ok(());
         }
         let mut downloads = self.velero.watch_data_downloads(self.uid);
@@ -239,16 +189,18 @@ impl Follow<'_> {
         }
     }
 
-    /// A real restore wants the provider: stops what can be stopped and leaves.
-    async fn make_way(&self, other: &str) -> Stop {
-        match self.velero.cancel(self.uid).await {
-            Ok(told) => tracing::info!(restore = other, volumes = told, "making way for another restore"),
-            Err(error) => tracing::warn!(%error, "volume restores could not be cancelled"),
+    /// A real restore wants the provider: stops what can be stopped and leaves. Clean-up goes on with it until the Restore has ended.
+    async fn make_way(&self, other: &str, own: &str) -> Stop {
+        let pass = Canceller::of_restore(self.cluster, self.velero.namespace(), own).pass().await;
+        let cancelled = pass.cancelled.len();
+        tracing::info!(restore = other, cancelled, "making way for another restore");
+        for error in pass.errors {
+            tracing::warn!(%error, "a volume restore could not be cancelled, trying again");
         }
         Stop::new(
             Reason::Deferred,
             format!(
-                "restore {other} of somebody else appeared, and a drill is never in its way; the next scheduled run tries again"
+                "yielded to restore {other}, which kymaros did not create; the drill is tried again at the next scheduled run"
             ),
         )
     }

@@ -144,15 +144,20 @@ impl Unblock<'_> {
             why,
             "the volume is given up"
         );
-        let told = self.velero.cancel_volume(volume.name()).await;
+        let told = self.velero.cancel_volume(volume).await;
         if let Obstacle::NotTaken(_) = stuck.obstacle {
             let message = format!("pod {}: {why}", pod.name);
             return Err(Stop::new(Reason::ProviderUnavailable, message));
         }
         // What the API server did not take is no node agent's silence.
-        if let Err(error) = told {
-            tracing::warn!(%error, "the volume restore could not be cancelled");
-            return Ok(false);
+        match told {
+            Ok(true) => {}
+            // Changed since it was seen, or gone: the next look tells.
+            Ok(false) => return Ok(false),
+            Err(error) => {
+                tracing::warn!(%error, "the volume restore could not be cancelled");
+                return Ok(false);
+            }
         }
         if stuck.obstacle != Obstacle::Gone {
             self.startup.give_up(&stuck.source, &pod.name, &why, fault);

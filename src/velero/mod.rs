@@ -38,7 +38,7 @@ pub use results::{
 pub use version::{OLDEST, is_too_old};
 pub use volume_info::{CSI_SNAPSHOT, ClaimData, POD_VOLUME_BACKUP, Volumes, read_volume_infos};
 pub use volume_restores::{
-    DataDownload, DataDownloadSpec, PodReference, PodVolumeRestore, PodVolumeRestoreSpec, TargetVolume,
+    VolumeRestore, DataDownload, DataDownloadSpec, PodReference, PodVolumeRestore, PodVolumeRestoreSpec, TargetVolume,
     TransferProgress, VolumeRestorePhase, VolumeRestoreStatus,
 };
 

@@ -116,7 +116,7 @@ fn the_program_and_the_manifests_use_the_same_names() {
     for name in [label::RETAIN, names::condition::COMPLETE, names::GROUP] {
         assert!(reports.contains(name), "{name}");
     }
-    let turn = names::TURN_LEASE.starts_with(names::PROVIDER_PREFIX);
+    let turn = names::PROVIDER_LOCK.starts_with(names::PROVIDER_PREFIX);
     assert!(
         turn && all("ValidatingAdmissionPolicy", "leases")
             .contains(&format!("startsWith('{}')", names::PROVIDER_PREFIX))

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::cluster::fake::{Reply, cluster};
-use crate::cluster::{ProviderError, Velero};
+use crate::cluster::{Canceller, ProviderError, Velero};
 
 fn request(status: &Value) -> Value {
     json!({"apiVersion": "velero.io/v1", "kind": "ServerStatusRequest",
@@ -103,46 +103,80 @@ async fn a_cluster_without_velero_says_so() {
     assert_eq!(error.to_string(), "Velero is not installed in namespace backups");
 }
 
+fn pod_volume(name: &str, phase: &str, cancel: bool) -> serde_json::Value {
+    json!({"apiVersion": "velero.io/v1", "kind": "PodVolumeRestore",
+           "metadata": {"name": name, "uid": name, "resourceVersion": "7", "labels": {"velero.io/restore-name": "kymaros-abc123"}},
+           "spec": {"cancel": cancel}, "status": {"phase": phase, "progress": {"totalBytes": 9}}})
+}
+
 #[tokio::test(start_paused = true)]
-async fn only_volumes_that_are_still_written_are_cancelled() {
-    let volume = |name: &str, phase: &str, cancel: bool| {
-        json!({"apiVersion": "velero.io/v1", "kind": "PodVolumeRestore", "metadata": {"name": name, "uid": name},
-               "spec": {"cancel": cancel}, "status": {"phase": phase}})
-    };
+async fn volumes_are_cancelled_when_they_hear_it_and_one_that_cannot_be_told_keeps_no_other_from_it() {
     let (cluster, log) = cluster(move |asked| match asked.method.as_str() {
         "PATCH" => {
-            assert_eq!(asked.body, json!({"spec": {"cancel": true}}));
-            if asked.path.contains("/gone?") {
-                return Reply::status(404, "NotFound", "not found");
+            let expected = json!({"metadata": {"resourceVersion": "7"}, "spec": {"cancel": true}});
+            assert_eq!(asked.body, expected);
+            if asked.path.contains("/broken?") {
+                return Reply::status(403, "Forbidden", "no");
             }
-            Reply::json(&volume("x", "Canceling", true))
+            if asked.path.contains("/changed?") {
+                return Reply::status(409, "Conflict", "the object has been modified");
+            }
+            Reply::json(&pod_volume("x", "Canceling", true))
         }
         _ if asked.path.contains("datadownloads") => {
             Reply::status(404, "NotFound", "the server could not find the requested resource")
         }
         _ => {
-            assert!(
-                asked.path.contains("labelSelector=velero.io%2Frestore-uid%3Du-1"),
-                "{}",
-                asked.path
-            );
+            let label = "labelSelector=velero.io%2Frestore-name%3Dkymaros-abc123";
+            assert!(asked.path.contains(label), "{}", asked.path);
             Reply::list(&[
-                volume("done", "Completed", false),
-                volume("going", "InProgress", false),
-                volume("told", "Canceling", true),
-                volume("gone", "", false),
+                pod_volume("broken", "New", false),
+                pod_volume("changed", "Prepared", false),
+                pod_volume("done", "Completed", false),
+                pod_volume("going", "InProgress", false),
+                pod_volume("new", "", false),
+                pod_volume("told", "Canceling", true),
             ])
         }
     });
+    let mut canceller = Canceller::of_restore(&cluster, "velero", "kymaros-abc123");
+    let pass = canceller.pass().await;
+    assert_eq!(pass.cancelled, ["new"]);
+    assert_eq!(pass.errors.len(), 1, "a conflict is looked at again: {:?}", pass.errors);
+    tokio::time::advance(Duration::from_secs(6)).await;
+    assert_eq!(canceller.pass().await.cancelled, ["going", "new"]);
+    let patched = log.lock().unwrap().iter().filter(|call| call.starts_with("PATCH")).count();
+    assert_eq!(patched, 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_provider_is_busy_with_whatever_holds_a_slot_or_waits_for_one() {
+    let of = |name: &str, restore: &str, phase: &str| {
+        let mut volume = pod_volume(name, phase, false);
+        volume["metadata"]["labels"]["velero.io/restore-name"] = json!(restore);
+        volume
+    };
+    let (cluster, _) = cluster(move |asked| {
+        if asked.path.contains("datadownloads") {
+            return Reply::list(&[of("moving", "gone", "InProgress")]);
+        }
+        Reply::list(&[
+            of("own", "kymaros-abc123", "InProgress"),
+            of("forgotten", "gone", ""),
+            of("waiting", "real", ""),
+            of("prepared", "gone", "Prepared"),
+            of("over", "real", "Failed"),
+        ])
+    });
     let velero = Velero::new(&cluster, "velero", "abc123");
-    assert_eq!(velero.writing("u-1").await.unwrap(), ["going", "told", "gone"]);
-    assert_eq!(velero.cancel("u-1").await.unwrap(), 1);
-    let patched: Vec<String> = log
-        .lock()
-        .unwrap()
-        .iter()
-        .filter(|call| call.starts_with("PATCH"))
-        .cloned()
-        .collect();
-    assert_eq!(patched.len(), 2, "{patched:?}");
+    let busy = velero
+        .busy_volumes(&["real".to_owned()].into(), "kymaros-abc123")
+        .await
+        .unwrap();
+    let expected = [
+        "PodVolumeRestore waiting (New)",
+        "PodVolumeRestore prepared (Prepared)",
+        "DataDownload moving (InProgress)",
+    ];
+    assert_eq!(busy, expected);
 }
