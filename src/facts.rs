@@ -179,6 +179,8 @@ pub enum Reason {
     LeaseLost,
     /// The run was told to stop, or died.
     Interrupted,
+    /// The runner panicked: a defect of this program.
+    InternalError,
 }
 
 impl Reason {
@@ -208,6 +210,7 @@ impl Reason {
             Self::ApiUnavailable => "ApiUnavailable",
             Self::LeaseLost => "LeaseLost",
             Self::Interrupted => "Interrupted",
+            Self::InternalError => "InternalError",
         }
     }
 }
@@ -276,6 +279,8 @@ pub enum Isolation {
     NotReached,
     /// Without policies the outside was reached, with them it was not, and it stayed so.
     Proved,
+    /// Proved before the restore, but whether it held while the restore began was not seen.
+    NotWatched(String),
     /// The first half of the proof failed: nothing was shown either way.
     NotTested(String),
     /// With policies in place something outside was reached.

@@ -20,10 +20,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::clock;
-use crate::cluster::{Cluster, Error, Objects};
+use crate::cluster::{Cluster, Error, Objects, Waited};
 use crate::names::{MANAGED_BY, annotation, label};
 pub use expiry::LONGEST;
-use expiry::{Says, Watched, says};
+use expiry::{Says, Watched, lasts, says};
 pub use held::Held;
 
 /// How long a Lease lasts after its last renewal.
@@ -208,7 +208,7 @@ pub async fn ask(cluster: &Cluster, request: &Request<'_>) -> Result<Asked, Erro
         }
         let watched = watched.get_or_insert_with(|| Watched::new(&current));
         watched.look(&current);
-        if watched.end(&current, clock::now()) <= Instant::now()
+        if watched.end(&current) <= Instant::now()
             || holder_is_dead(cluster, request.pod_namespace, &current).await? == Some(true)
         {
             let dead = abandoned(&current);
@@ -265,7 +265,7 @@ async fn freed(
     loop {
         let seen = lease_watch.first().unwrap_or(current);
         watched.look(seen);
-        let end = watched.end(seen, clock::now());
+        let end = watched.end(seen);
         let deadline = watched.patience(seen, clock::now(), deadline);
         tokio::select! {
             changed = lease_watch.changed() => {
@@ -286,15 +286,27 @@ async fn freed(
     }
 }
 
-/// Does nobody stand behind this Lease any more, as far as one look can tell? A renewal time that cannot be believed says nothing,
-/// and then the holder's pod alone counts.
+/// Does nobody stand behind this Lease any more? A holder whose pod lives, or that has none, is watched for as long as the Lease lasts
+/// before it is called dead: its renewal time may be by a clock that is wrong.
 pub async fn is_abandoned(cluster: &Cluster, pod_namespace: &str, lease: &Lease) -> Result<bool, Error> {
-    let says = says(lease, clock::now());
-    if says == Says::Over {
-        return Ok(true);
-    }
     let dead = holder_is_dead(cluster, pod_namespace, lease).await?;
-    Ok(dead.unwrap_or(says == Says::Nothing))
+    match (dead, says(lease, clock::now())) {
+        (Some(true), _) | (None, Says::Nothing) => Ok(true),
+        (_, Says::Over) => is_silent(cluster, lease).await,
+        (Some(false), _) | (None, Says::Lasts(_)) => Ok(false),
+    }
+}
+
+/// Is it not renewed while it is watched for as long as it lasts?
+async fn is_silent(cluster: &Cluster, lease: &Lease) -> Result<bool, Error> {
+    let namespace = lease.metadata.namespace.as_deref().unwrap_or_default();
+    let name = lease.metadata.name.as_deref().unwrap_or_default();
+    let leases: Objects<Lease> = cluster.namespaced(namespace);
+    let renewed = |seen: Option<&Lease>| seen.is_none_or(|seen| seen.spec != lease.spec);
+    Ok(match leases.wait_for(name, Instant::now() + lasts(lease), renewed).await? {
+        Waited::Met(seen) => seen.is_none(),
+        Waited::Late(_) => true,
+    })
 }
 
 /// Is the holder dead? `None` if it is none of this program's making, whose pod could be looked at. One that was given back has none.

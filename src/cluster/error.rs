@@ -195,6 +195,7 @@ impl fmt::Display for Error {
                 match &*last.problem {
                     Problem::Status(status) => write_status(f, status),
                     Problem::Client(error) => f.write_str(&chain(error)),
+                    Problem::Timeout(limit, None) => write!(f, "no answer within {limit:?}"),
                     _ => last.fmt(f),
                 }
             }

@@ -40,6 +40,8 @@ pub(crate) enum Reply {
     Hang,
     /// The connection fails.
     Refuse,
+    /// The program itself fails, in the middle of a request.
+    Panic,
 }
 
 impl Reply {
@@ -103,6 +105,7 @@ pub(crate) fn cluster(answer: impl FnMut(&Asked) -> Reply + Send + 'static) -> (
                     (code, text)
                 }
                 Reply::Hang => std::future::pending().await,
+                Reply::Panic => panic!("a bug; password=hunter2"),
                 Reply::Refuse => return Err(BoxError::from("connection refused")),
             };
             Ok(Response::builder().status(code).body(Body::from(text.into_bytes()))?)

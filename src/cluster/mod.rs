@@ -6,6 +6,7 @@
 
 mod calls;
 mod cancel;
+mod connect;
 mod discovery;
 mod download;
 mod error;
@@ -88,11 +89,7 @@ impl Cluster {
         config
             .headers
             .push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
-        let builder = ClientBuilder::try_from(config).map_err(|error| call.failed(error))?;
-        let client = builder
-            .with_layer(&calls::RecorderLayer)
-            .with_layer(&TimeoutLayer::new(timeout))
-            .build();
+        let client = connect::client(config, timeout).map_err(|error| call.failed(error))?;
         Ok(Self { client, timeout })
     }
 

@@ -450,19 +450,29 @@ pub(super) enum Again {
     Never,
 }
 
-/// One call, tried again while that may help, within `limit` in all.
+/// Attempts of a call that may be sent again, if none of them is answered.
+const ATTEMPTS: u64 = 3;
+
+/// One call, tried again while that may help, within `limit` in all. An attempt that may be followed by another has its share of
+/// that only: it may be on a connection whose other end is gone.
 pub(super) async fn bounded<T, F, Fut>(call: &Call, limit: Duration, again: Again, mut attempt: F) -> Result<T, Error>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = kube::Result<T>>,
 {
     let deadline = Instant::now() + limit;
+    let share = Duration::from_secs(limit.as_secs().div_ceil(ATTEMPTS));
     let mut pause = FIRST_PAUSE;
     let mut last = None;
     loop {
-        let error = match timeout_at(deadline, attempt()).await {
+        let end = match again {
+            Again::Never => deadline,
+            Again::Always | Again::UnlessConflict => deadline.min(Instant::now() + share),
+        };
+        let error = match timeout_at(end, attempt()).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => call.failed(error),
+            Err(_) if end < deadline => call.timed_out(share, None),
             Err(_) => return Err(call.timed_out(limit, last)),
         };
         // A conflict did nothing: two writers met, or two objects were counted against one quota.

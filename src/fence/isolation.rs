@@ -64,7 +64,7 @@ impl Future for IsolationWatch {
         };
         Pin::new(&mut task.0).poll(context).map(|ended| match ended {
             Ok(isolation) => isolation,
-            Err(error) => Isolation::NotTested(format!("isolation was not watched beside the restore: {error}")),
+            Err(error) => Isolation::NotTested(error.to_string()),
         })
     }
 }
@@ -410,10 +410,10 @@ fn watch_on(site: &Site<'_>, outside: Outside) -> IsolationWatch {
             }
             Err(Failure::Flaw(Flaw::Breach(text))) => Isolation::Breached(text),
             Err(Failure::Flaw(Flaw::Unusable(text) | Flaw::Untested(text))) => {
-                Isolation::NotTested(format!("isolation was not watched beside the restore: {text}"))
+                Isolation::NotTested(text)
             }
             Err(Failure::Api(error)) => {
-                Isolation::NotTested(format!("isolation was not watched beside the restore: {error}"))
+                Isolation::NotTested(error.to_string())
             }
             Err(Failure::Names(stop)) => Isolation::NotTested(stop.message),
         }

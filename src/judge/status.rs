@@ -507,11 +507,16 @@ fn report_conditions(facts: &Facts, verdict: &Verdict, now: DateTime<Utc>) -> Ve
 }
 
 fn isolated(facts: &Facts, now: DateTime<Utc>) -> api::Condition {
+    let not_watched;
     let (status, reason, message) = match &facts.isolation {
+        Isolation::NotWatched(why) => {
+            not_watched = format!("proved before the restore, but not watched during it: {why}");
+            (None, "NotWatched", not_watched.as_str())
+        }
         Isolation::Proved => (
             Some(true),
             "Proved",
-            "without the policies the outside was reached, with them it was not",
+            "egress worked without the NetworkPolicies and was blocked with them",
         ),
         Isolation::Breached(what) => (Some(false), "Breached", what.as_str()),
         Isolation::NotTested(why) => (None, "NotTested", why.as_str()),

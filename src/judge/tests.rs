@@ -446,7 +446,7 @@ fn ways_out_are_told_with_the_proof_and_in_the_message() {
     assert_eq!(
         isolated,
         "True Proved: opened afterwards by sandbox.egress: 198.51.100.7/32 (TCP 5432), 2001:db8::/64 (UDP 8125); \
-         without the policies the outside was reached, with them it was not"
+         egress worked without the NetworkPolicies and was blocked with them"
     );
     let open = "sandbox.egress was open: 198.51.100.7/32 (TCP 5432); 2001:db8::/64 (UDP 8125)";
     assert!(verdict.message.ends_with(open), "{}", verdict.message);
@@ -454,6 +454,16 @@ fn ways_out_are_told_with_the_proof_and_in_the_message() {
     assert!(
         isolated.starts_with("Unknown NotTested: opened afterwards by") && isolated.ends_with("; no probe"),
         "{isolated}"
+    );
+    let (verdict, isolated) = told(|facts| facts.isolation = Isolation::NotWatched("the watch pod was deleted".into()));
+    assert!(
+        isolated.starts_with("Unknown NotWatched: ") && isolated.ends_with("the watch pod was deleted"),
+        "{isolated}"
+    );
+    assert!(
+        verdict.message.contains("proved before the restore, but not watched during it"),
+        "{}",
+        verdict.message
     );
     let (verdict, _) = told(|facts| nothing_restored(facts, Reason::Deferred));
     assert!(

@@ -1,8 +1,8 @@
 //! When a Lease is over whose holder says nothing more.
 //!
 //! Its renewal time is by another machine's clock, and whoever may write the Lease may write any time. So it is over when it was
-//! not renewed, by the waiter's own clock, for as long as it lasts, as in Kubernetes' own leader election; and for those who
-//! cannot wait so long, when its renewal time says so and more than clocks may differ has passed besides.
+//! not renewed, by the waiter's own clock, for as long as it lasts, as in Kubernetes' own leader election. What its renewal time says
+//! only decides how long somebody waits who would rather not.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(super) enum Says {
 }
 
 /// How long a Lease lasts after each renewal.
-fn lasts(lease: &Lease) -> Duration {
+pub(super) fn lasts(lease: &Lease) -> Duration {
     let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
     Duration::from_secs(seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0)).min(LONGEST)
 }
@@ -85,22 +85,20 @@ impl Watched {
     }
 
     /// When it is over, unless it is renewed, for one who has watched it from here.
-    pub(super) fn end(&self, lease: &Lease, now: DateTime<Utc>) -> Instant {
-        let unchanged = self.since + lasts(lease);
-        match says(lease, now) {
-            Says::Over => Instant::now(),
-            Says::Lasts(left) => unchanged.min(Instant::now() + left),
-            Says::Nothing => unchanged,
+    pub(super) fn end(&self, lease: &Lease) -> Instant {
+        match renewal(lease) {
+            // Nobody has ever held it.
+            None => Instant::now(),
+            Some(_) => self.since + lasts(lease),
         }
     }
 
-    /// How long one who would wait until `deadline` waits for it. When its time cannot be believed and nobody was seen to renew
-    /// it, long enough to see it end: otherwise it would be there for everybody who comes, for ever.
+    /// How long one who would wait until `deadline` waits for it. When its time does not say that it lasts, and nobody was seen to
+    /// renew it, long enough to see it end: otherwise it would be there for everybody who comes, for ever.
     pub(super) fn patience(&self, lease: &Lease, now: DateTime<Utc>, deadline: Instant) -> Instant {
-        if !self.alive && says(lease, now) == Says::Nothing {
-            deadline.max(self.since + lasts(lease))
-        } else {
-            deadline
+        match says(lease, now) {
+            Says::Over | Says::Nothing if !self.alive => deadline.max(self.since + lasts(lease)),
+            _ => deadline,
         }
     }
 }

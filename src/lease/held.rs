@@ -13,6 +13,9 @@ use super::{Annotations, DURATION, Holder, MARGIN, RENEWAL, Request, identity, i
 use crate::clock;
 use crate::cluster::{Cluster, Error, Objects};
 
+/// How long the last renewal may take when the Lease is given back.
+const STOPPING: Duration = Duration::from_secs(10);
+
 /// A Lease that is ours, renewed in the background until it is given back or lost.
 #[derive(Debug)]
 pub struct Held {
@@ -69,17 +72,31 @@ impl Held {
 
     /// Stops renewing it and leaves it where it is, for whoever comes next to find.
     pub async fn leave(self) {
+        self.stop().await;
+    }
+
+    /// Stops renewing it. A renewal that is under way through an outage is not waited for: it may take minutes.
+    async fn stop(self) -> Option<(Objects<Lease>, Lease)> {
         drop(self.notes);
-        if let Err(error) = self.keeper.await {
-            tracing::debug!(%error, "the Lease's keeper did not end well");
+        let mut keeper = self.keeper;
+        match timeout(STOPPING, &mut keeper).await {
+            Ok(Ok(lease)) => Some((self.leases, lease?)),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the Lease's keeper did not end well");
+                None
+            }
+            Err(_) => {
+                keeper.abort();
+                tracing::warn!("the Lease is not given back: its last renewal has no answer");
+                None
+            }
         }
     }
 
     /// Gives it back. Best effort: if this fails, it expires.
     pub async fn release(self) {
-        drop(self.notes);
-        let Ok(Some(lease)) = self.keeper.await else { return };
-        if let Err(error) = delete(&self.leases, lease).await {
+        let Some((leases, lease)) = self.stop().await else { return };
+        if let Err(error) = delete(&leases, lease).await {
             tracing::warn!(%error, "the Lease could not be given back and will expire");
         }
     }

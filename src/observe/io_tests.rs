@@ -522,3 +522,33 @@ async fn after_a_broken_watch_everything_is_looked_at_again() {
     let mut startup = startup(&cluster, Duration::ZERO);
     assert_eq!(startup.settled().await, Settled::AllReady);
 }
+
+/// A list is allowed and its watch is not, or a proxy cuts every watch: the API server is not asked as fast as it answers.
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_breaks_after_every_list_pauses_and_its_refusal_is_said() {
+    for refused in [true, false] {
+        let (cluster, log) = cluster(move |asked| match (asked.path.contains("/pods"), asked.is_watch()) {
+            (true, true) if refused => Reply::status(403, "Forbidden", "pods is forbidden"),
+            (true, true) => Reply::Refuse,
+            (true, false) => Reply::list(&[bare_pod("False", 0)]),
+            (false, false) => Reply::list(&[]),
+            _ => Reply::quiet(),
+        });
+        let mut startup = startup(&cluster, Duration::ZERO);
+        let begun = Instant::now();
+        let settled = tokio::time::timeout(Duration::from_mins(1), startup.settled()).await;
+        if refused {
+            assert_eq!(settled, Ok(Settled::Blind));
+            assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+            let said = startup.blindness().map(|blindness| blindness.message.clone());
+            assert!(said.as_deref().unwrap_or_default().contains("pods is forbidden"), "{said:?}");
+        }
+        let lists = log
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|line| line.contains("/pods") && !line.contains("watch=true"))
+            .count();
+        assert!((2..25).contains(&lists), "{lists}");
+    }
+}

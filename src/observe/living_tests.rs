@@ -175,7 +175,7 @@ async fn nobody_waits_for_a_list_without_an_end() {
     let began = tokio::time::Instant::now();
     let (facts, _) = compare(&comparison(&["shop"], &[]), |asked| match asked.path.as_str() {
         path if path.contains("/deployments") => Reply::Later(
-            Duration::from_secs(5),
+            Duration::from_secs(3),
             200,
             json!({"metadata": {"continue": "more"}, "items": []}).to_string(),
         ),

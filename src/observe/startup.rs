@@ -33,8 +33,9 @@ use crate::facts::{Fault, PodFacts, SandboxFacts};
 /// Objects in one answer. Pods are large, and all of a page are in memory at once.
 const PAGE: u32 = 100;
 
-/// Between two tries of a list that fails.
+/// First and longest pause between two tries of a watch that breaks.
 const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long a refusal must stand. A right that was just granted takes a moment to be known to every API server.
 const REFUSAL_STANDS: Duration = Duration::from_secs(5);
@@ -72,7 +73,8 @@ pub struct Startup {
     state: StartupState,
     messages: SelectAll<BoxStream<'static, (usize, Watched, Message)>>,
     since: Instant,
-    refused: BTreeMap<(usize, Watched), Instant>,
+    /// Since when a watch is refused, and when it was last.
+    refused: BTreeMap<(usize, Watched), (Instant, Instant)>,
 }
 
 /// What a watch says.
@@ -210,8 +212,8 @@ impl Startup {
     fn take(&mut self, (index, watched, message): (usize, Watched, Message)) {
         let error = match message {
             Message::Change(change) => {
-                // Every try begins, also one that is refused a moment later.
-                if !matches!(change, Change::Begin(_)) {
+                // Every try begins, and a list that is complete says nothing of the right to watch.
+                if matches!(change, Change::Seen(_) | Change::Gone(..)) {
                     self.refused.remove(&(index, watched));
                 }
                 self.state.tick(self.since.elapsed());
@@ -225,8 +227,13 @@ impl Startup {
             return;
         }
         let now = Instant::now();
-        let since = *self.refused.entry((index, watched)).or_insert(now);
-        if now.saturating_duration_since(since) >= REFUSAL_STANDS {
+        let (since, last) = self.refused.entry((index, watched)).or_insert((now, now));
+        if now.saturating_duration_since(*last) > LONGEST_PAUSE * 2 {
+            // It went well in between.
+            *since = now;
+        }
+        *last = now;
+        if now.saturating_duration_since(*since) >= REFUSAL_STANDS {
             self.state.refuse(index, &error.to_string());
         }
     }
@@ -348,26 +355,70 @@ where
 {
     let objects = cluster.namespaced::<K>(sandbox);
     let begin = move || objects.events(&query);
-    let inner = begin();
-    stream::unfold((inner, begin, false), move |(mut inner, begin, complete)| async move {
-        let message = match inner.next().await {
-            Some(Ok(event)) => {
-                let complete = complete || matches!(event, watcher::Event::InitDone);
-                return Some((read(event, watched, keep), (inner, begin, complete)));
-            }
-            Some(Err(error)) => Message::Trouble(error),
-            None => Message::Nothing,
-        };
-        if complete {
-            tracing::debug!(?watched, "listing again");
-            let lost = Message::Change(Change::Lost(watched));
-            let inner = begin();
-            return Some((lost, (inner, begin, false)));
-        }
-        sleep(PAUSE).await;
-        Some((message, (inner, begin, complete)))
+    let followed = Followed {
+        events: begin(),
+        complete: None,
+        pause: PAUSE,
+        trouble: None,
+    };
+    stream::unfold((followed, begin), move |(mut followed, begin)| async move {
+        let message = followed.next(watched, keep, &begin).await;
+        Some((message, (followed, begin)))
     })
     .boxed()
+}
+
+/// A watch, and what came of it so far.
+struct Followed<K> {
+    events: BoxStream<'static, Result<watcher::Event<K>, Error>>,
+    /// When its list was complete.
+    complete: Option<Instant>,
+    /// Before it is begun anew.
+    pause: Duration,
+    /// Why it broke; said after that it did.
+    trouble: Option<Error>,
+}
+
+impl<K> Followed<K>
+where
+    K: Resource<DynamicType = ()>,
+{
+    async fn next(
+        &mut self,
+        watched: Watched,
+        keep: fn(K) -> Option<Object>,
+        begin: &impl Fn() -> BoxStream<'static, Result<watcher::Event<K>, Error>>,
+    ) -> Message {
+        if let Some(error) = self.trouble.take() {
+            sleep(self.pause).await;
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            return Message::Trouble(error);
+        }
+        let error = match self.events.next().await {
+            Some(Ok(event)) => {
+                match event {
+                    watcher::Event::InitDone => self.complete = Some(Instant::now()),
+                    watcher::Event::Apply(_) | watcher::Event::Delete(_) => self.pause = PAUSE,
+                    watcher::Event::Init | watcher::Event::InitApply(_) => {}
+                }
+                return read(event, watched, keep);
+            }
+            Some(Err(error)) => error,
+            // It never ends; if it did, there is nothing to follow any more.
+            None => std::future::pending().await,
+        };
+        self.trouble = Some(error);
+        let Some(complete) = self.complete.take() else {
+            return Message::Nothing;
+        };
+        // One that only lists well is not begun anew as fast as the API server answers.
+        if complete.elapsed() > LONGEST_PAUSE * 2 {
+            self.pause = PAUSE;
+        }
+        tracing::debug!(?watched, "listing again");
+        self.events = begin();
+        Message::Change(Change::Lost(watched))
+    }
 }
 
 fn read<K>(event: watcher::Event<K>, watched: Watched, keep: fn(K) -> Option<Object>) -> Message

@@ -20,10 +20,13 @@ use crate::report::{self, TestRef};
 use crate::run::Exit;
 use crate::run::finish::{WRITING, last_resort, last_word, patiently, runner_info};
 use crate::run::owed;
+use crate::run::stop::Stopper;
 use crate::settings::Settings;
 
 /// The provider lock is waited for as long as the run may last; the run's own deadline ends the wait.
 const LOCK_WAIT: Duration = Duration::from_hours(24);
+/// What earlier runs have left delays this one by no more than this, all of it together; the rest is the sweep's.
+const TIDY: Duration = Duration::from_secs(30);
 /// Run ids to draw before giving up. One that is taken is one in two thousand million.
 const DRAWS: usize = 5;
 
@@ -82,8 +85,30 @@ pub(super) fn random() -> Result<u64, Stop> {
     getrandom::u64().map_err(|error| Stop::new(Reason::SandboxDenied, format!("no randomness: {error}")))
 }
 
-/// Reads the test, takes its Lease, and tidies up after a dead run. The error is the exit code of a run that may not begin.
-pub(super) async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admitted, Exit> {
+/// Reads the test and takes its Lease. The error is the exit code of a run that may not begin. A signal ends every wait: before the
+/// Lease is had nothing was done, and afterwards the run begins, only to say so in its report.
+pub(super) async fn admit(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Result<Admitted, Exit> {
+    match signals.unless(lease_of(settings, cluster)).await {
+        Ok(leased) => Ok(Box::pin(with_lease(settings, cluster, signals, leased?)).await),
+        Err(stop) => {
+            tracing::warn!("{} before the run began; it tested nothing", stop.message);
+            last_word(&format!("{} before the run began; it tested nothing", stop.message));
+            Err(Exit::Unavailable)
+        }
+    }
+}
+
+/// A run that has its Lease.
+struct Leased {
+    stored: DynamicObject,
+    test: RestoreTest,
+    unreadable: Vec<PlanError>,
+    holder: Holder,
+    lease: Held,
+    owed: Vec<Abandoned>,
+}
+
+async fn lease_of(settings: &Settings, cluster: &Cluster) -> Result<Leased, Exit> {
     let namespace = &settings.pod.namespace;
     let name = &settings.test;
     let unknown = TestRef {
@@ -136,7 +161,7 @@ pub(super) async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admi
         annotations: notes.map(|(k, v)| (k.to_owned(), v)).into(),
         wait: settings.lease_wait,
     };
-    let (lease, mut owed) = match lease::ask(cluster, &request).await {
+    let (lease, owed) = match lease::ask(cluster, &request).await {
         Ok(Asked::Held(lease, dead)) => (*lease, dead),
         Ok(Asked::Busy(other)) => {
             let note = format!(
@@ -151,15 +176,41 @@ pub(super) async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admi
             return Err(unheard(&test, holder.run_id, &error));
         }
     };
-    // From here on the run has a Lease, and whatever goes wrong it has a report.
-    let (reports, last) = history(cluster, &lease, &test, &mut owed).await;
-    if !lease.annotate(lease::remembered(&owed)).await {
-        tracing::warn!("the Lease was lost as soon as it was had");
-    }
-    if let Err(error) = report::test_is_running(cluster, &test_ref).await {
-        tracing::warn!(%error, "the test's status cannot be written");
-    }
-    Ok(Admitted {
+    Ok(Leased {
+        stored,
+        test,
+        unreadable,
+        holder,
+        lease,
+        owed,
+    })
+}
+
+/// From here on the run has a Lease, and whatever goes wrong it has a report.
+async fn with_lease(settings: &Settings, cluster: &Cluster, signals: &Stopper, leased: Leased) -> Admitted {
+    let Leased {
+        stored,
+        test,
+        unreadable,
+        holder,
+        lease,
+        mut owed,
+    } = leased;
+    let test_ref = TestRef::of(&test);
+    // Those who ended before it do not keep this run from its own end.
+    let earlier = signals.unless(history(cluster, &lease, &test, &mut owed)).await;
+    let (reports, last) = earlier.unwrap_or_default();
+    let noted = async {
+        if !lease.annotate(lease::remembered(&owed)).await {
+            tracing::warn!("the Lease was lost immediately after acquisition");
+        }
+        if let Err(error) = report::test_is_running(cluster, &test_ref).await {
+            tracing::warn!(%error, "the test's status cannot be written");
+        }
+    };
+    // The run's own end writes both.
+    let _interrupted = signals.unless(noted).await;
+    Admitted {
         previous: report::last_conclusive(&reports),
         digests: Digests {
             test: stored.data.get("spec").map(digest::of),
@@ -170,9 +221,9 @@ pub(super) async fn admit(settings: &Settings, cluster: &Cluster) -> Result<Admi
         unreadable,
         holder,
         lease,
-        pod_namespace: namespace.clone(),
+        pod_namespace: settings.pod.namespace.clone(),
         owed,
-    })
+    }
 }
 
 /// The test's reports, once those that earlier runs owe are written, and the digest of the newest.
@@ -304,7 +355,7 @@ pub(super) async fn tidy(cluster: &Cluster, settings: &Settings, test: &RestoreT
             return;
         }
     };
-    let deadline = tokio::time::Instant::now() + settings.cleanup_timeout;
+    let deadline = tokio::time::Instant::now() + settings.cleanup_timeout.min(TIDY);
     for dead in &left {
         tracing::info!(run = dead.run_id, "removing what a dead run has left");
         let outcome = cleanup::clean_up(cluster, dead, deadline).await;

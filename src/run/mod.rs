@@ -20,8 +20,10 @@ mod unblock;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -70,7 +72,7 @@ async fn run_in_span(settings: &Settings) -> Exit {
 }
 
 async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Exit {
-    let mut admitted = match admit::admit(settings, cluster).await {
+    let mut admitted = match admit::admit(settings, cluster, signals).await {
         Ok(admitted) => admitted,
         Err(exit) => return exit,
     };
@@ -108,7 +110,10 @@ async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Ex
     tracing::info!(run = run.facts.run_id, timeout = %admitted.test.spec.timeout, "admitted");
 
     let stopped = tokio::select! {
-        outcome = run.phases(&admitted.test, policy) => outcome.err(),
+        outcome = AssertUnwindSafe(run.phases(&admitted.test, policy)).catch_unwind() => match outcome {
+            Ok(outcome) => outcome.err(),
+            Err(_) => Some(panicked()),
+        },
         stop = signals.told(admitted.lease.lost()) => Some(stop),
         () = tokio::time::sleep_until(deadline) => {
             Some(run.too_late())
@@ -117,13 +122,23 @@ async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Ex
     run.compared(stopped.is_some()).await;
     run.conclude(stopped);
     let exit = Box::pin(finish::finish(run, signals)).await;
-    if exit != Exit::Unavailable && pay(cluster, &mut admitted).await {
+    // Told to stop, there is no time for the reports of others.
+    let paid = exit != Exit::Unavailable && signals.unless(pay(cluster, &mut admitted)).await.unwrap_or(false);
+    if paid || (exit != Exit::Unavailable && admitted.owed.is_empty()) {
         admitted.lease.release().await;
     } else {
         // Whoever takes it over will see that a report is owed.
         admitted.lease.leave().await;
     }
     exit
+}
+
+/// A panic is a defect of this program and of nothing else, and its run leaves a report like any other. Its words stay in the log: they
+/// may quote whatever the program had in hand.
+fn panicked() -> Stop {
+    let version = env!("CARGO_PKG_VERSION");
+    let message = format!("internal error of kymaros-runner {version}; the pod's log says where: please report it");
+    Stop::new(Reason::InternalError, message)
 }
 
 /// Tries once more to write the reports that earlier runs owe; `false` if some are owed still.
@@ -435,8 +450,10 @@ impl Run<'_> {
         let isolation = &mut self.facts.isolation;
         let watching = async {
             let seen = made.watching.await;
-            if matches!(seen, Isolation::Breached(_)) {
-                isolation.clone_from(&seen);
+            match &seen {
+                Isolation::Breached(_) => isolation.clone_from(&seen),
+                Isolation::NotTested(why) => *isolation = Isolation::NotWatched(why.clone()),
+                _ => {}
             }
             seen
         };

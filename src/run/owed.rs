@@ -25,7 +25,7 @@ const DIED: &str = "the runner died in mid-run, or could not write its report, w
 
 /// Writes the reports that the dead runs in `owed` did not come to write, and takes those out of it that owe none any more.
 /// Empty reports of runs that nobody remembers are completed as well. `last` is the digest of the newest report, before and
-/// after.
+/// after. Dropping the future loses none: what it has not come to stays in `owed`.
 pub(super) async fn complete(
     cluster: &Cluster,
     lease: &Held,
@@ -36,26 +36,27 @@ pub(super) async fn complete(
 ) {
     let namespace = test.metadata.namespace.as_deref().unwrap_or_default();
     let mut seen: Vec<String> = Vec::new();
-    let mut still = Vec::new();
-    for dead in owed.drain(..) {
-        let Some(mut facts) = facts_of(cluster, &dead).await else {
+    let mut next = 0;
+    while let Some(dead) = owed.get(next) {
+        let facts = facts_of(cluster, dead).await.filter(|facts| {
+            !reports
+                .iter()
+                .any(|r| r.run_id.as_ref() == Some(&facts.run_id) && r.reference.finished)
+        });
+        let Some(mut facts) = facts else {
+            owed.remove(next);
             continue;
         };
-        if reports
-            .iter()
-            .any(|r| r.run_id.as_ref() == Some(&facts.run_id) && r.reference.finished)
-        {
-            continue;
-        }
         facts.digests.previous_report.clone_from(last);
         match write(cluster, lease, test, &facts, reports).await {
             Ok(name) => {
                 tracing::info!(report = name, run = facts.run_id, "completed the report of a dead run");
+                owed.remove(next);
                 *last = digest_of(cluster, namespace, Some(&name)).await;
             }
             Err(error) => {
                 tracing::warn!(%error, run = facts.run_id, "the report of a dead run cannot be written");
-                still.push(dead);
+                next += 1;
             }
         }
         seen.push(facts.run_id);
@@ -74,7 +75,6 @@ pub(super) async fn complete(
             Err(error) => tracing::warn!(%error, run = run_id, "an empty report cannot be completed"),
         }
     }
-    *owed = still;
 }
 
 /// Into the empty report of the run, if there is one.

@@ -38,11 +38,35 @@ impl Stopper {
         Self { told }
     }
 
+    /// As if SIGTERM came after so long.
+    #[cfg(test)]
+    pub(super) fn after(pause: std::time::Duration) -> Self {
+        let (sender, told) = watch::channel(None);
+        drop(tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            sender.send_replace(Some(Told {
+                signal: "SIGTERM",
+                at: Instant::now(),
+            }));
+            std::future::pending::<()>().await;
+        }));
+        Self { told }
+    }
+
     /// Returns when the run has to end, with the reason.
     pub(super) async fn told(&self, lost: impl Future<Output = ()>) -> Stop {
         tokio::select! {
-            signal = self.signal() => Stop::new(Reason::Interrupted, format!("the runner was told to stop ({signal})")),
+            signal = self.signal() => interrupted(signal),
             () = lost => Stop::new(Reason::LeaseLost, "the Lease of this test was lost; another run may have begun, so this one touches nothing more"),
+        }
+    }
+
+    /// Whether a signal has come before `work` was done; otherwise what came of it.
+    pub(super) async fn unless<T>(&self, work: impl Future<Output = T>) -> Result<T, Stop> {
+        tokio::select! {
+            biased;
+            signal = self.signal() => Err(interrupted(signal)),
+            done = work => Ok(done),
         }
     }
 
@@ -61,6 +85,10 @@ impl Stopper {
     pub(super) fn told_at(&self) -> Option<Instant> {
         self.told.borrow().map(|told| told.at)
     }
+}
+
+fn interrupted(signal: &str) -> Stop {
+    Stop::new(Reason::Interrupted, format!("interrupted by {signal}"))
 }
 
 async fn listen(mut handler: Signal, name: &'static str, sender: watch::Sender<Option<Told>>) {

@@ -45,6 +45,10 @@ struct Stored {
     taken: usize,
     /// No report can be written.
     unwritable: bool,
+    /// A read whose path holds this is one that the program does not survive.
+    panics_at: Option<&'static str>,
+    /// One that is never answered.
+    hangs_at: Option<&'static str>,
     /// From the first report on the server is away for so long.
     away: Option<Duration>,
 }
@@ -64,6 +68,13 @@ fn cluster(stored: Stored) -> (Cluster, Log, Writes) {
             && Instant::now() < *back.get_or_insert(Instant::now() + away)
         {
             return Reply::Refuse;
+        }
+        let holds = |part: Option<&str>| part.is_some_and(|part| asked.path.contains(part));
+        if asked.method == "GET" && holds(stored.panics_at) {
+            return Reply::Panic;
+        }
+        if asked.path.contains("/leases") && holds(stored.hangs_at) || asked.method == "GET" && holds(stored.hangs_at) {
+            return Reply::Hang;
         }
         if asked.method != "GET" {
             seen.lock()
@@ -216,6 +227,52 @@ async fn a_policy_that_cannot_be_read_is_named() {
         message.contains("HealthCheckPolicy app spec.checks[0].type: "),
         "{message}"
     );
+}
+
+/// A defect of this program costs nobody a report, and says whose it is.
+#[tokio::test]
+async fn a_panic_leaves_a_report() {
+    let stored = Stored {
+        test: test(&json!({"backupSource": source()})),
+        panics_at: Some("/pods/runner-1"),
+        ..Stored::default()
+    };
+    let (exit, writes, _) = run(stored).await;
+    assert_eq!(exit, Exit::NotJudged);
+    let conclusive = condition(&report(&writes), "Conclusive");
+    assert_eq!(conclusive["reason"], "InternalError");
+    let message = conclusive["message"].as_str().unwrap();
+    assert!(message.contains("internal error of kymaros-runner"), "{message}");
+    assert!(!message.contains("hunter2"), "{message}");
+    assert!(!written(&writes, "DELETE", "/leases/nightly").is_empty(), "the Lease is given back");
+}
+
+/// A signal ends every wait of admission: without the Lease nothing was done, and with it there is a report.
+#[tokio::test(start_paused = true)]
+async fn a_signal_is_heard_during_admission() {
+    for (hangs_at, reported) in [("/leases", false), ("/restorereports?", true)] {
+        let stored = Stored {
+            test: test(&json!({"backupSource": source()})),
+            hangs_at: Some(hangs_at),
+            ..Stored::default()
+        };
+        let (cluster, _, writes) = cluster(stored);
+        let signals = Stopper::after(Duration::from_secs(7));
+        let begun = Instant::now();
+        let exit = Box::pin(run_on(&settings(), &cluster, &signals)).await;
+        let took = begun.elapsed();
+        assert!((7..100).contains(&took.as_secs()), "{hangs_at} {took:?}");
+        assert_eq!(exit, if reported { Exit::NotJudged } else { Exit::Unavailable }, "{hangs_at}");
+        let writes = writes.lock().unwrap().clone();
+        if reported {
+            let conclusive = condition(&report(&writes), "Conclusive");
+            assert_eq!(conclusive["reason"], "Interrupted", "{conclusive}");
+            let message = conclusive["message"].as_str().unwrap();
+            assert!(message.ends_with(": interrupted by SIGTERM"), "{message}");
+        } else {
+            assert!(written(&writes, "POST", "/restorereports").is_empty());
+        }
+    }
 }
 
 /// A server that answers and refuses is no reason for a report, as nothing is known of the test.

@@ -93,13 +93,23 @@ async fn clean_up_begins_when_restore_and_volumes_have_ended() {
     assert!(!outcome.provider_writes, "{outcome}");
     assert!(store.lock().unwrap().later.is_empty());
     assert_eq!(
-        writes(&log)[..3],
-        [
-            "PATCH kymaros-abc123-1",
-            "PATCH pv-1",
-            "DELETE rp-test-shop-kymaros-abc123"
-        ]
+        writes(&log)[..2],
+        ["PATCH pv-1", "DELETE rp-test-shop-kymaros-abc123"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn volumes_are_cancelled_for_as_long_as_the_restore_goes_on() {
+    for (phase, told) in [("New", true), ("Prepared", true), ("InProgress", true), ("Canceling", false)] {
+        let store = full()
+            .with(RESTORE, restore("InProgress"))
+            .with(PVR, volume_restore(phase));
+        let (cluster, log, _) = serve(store);
+        let begun = Instant::now();
+        let outcome = clean_up(&cluster, &run(), begun + Duration::from_mins(1)).await;
+        assert!(outcome.provider_writes, "{outcome}");
+        assert_eq!(writes(&log).contains(&"PATCH kymaros-abc123-1".to_owned()), told, "{phase}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
