@@ -303,10 +303,12 @@ async fn is_silent(cluster: &Cluster, lease: &Lease) -> Result<bool, Error> {
     let name = lease.metadata.name.as_deref().unwrap_or_default();
     let leases: Objects<Lease> = cluster.namespaced(namespace);
     let renewed = |seen: Option<&Lease>| seen.is_none_or(|seen| seen.spec != lease.spec);
-    Ok(match leases.wait_for(name, Instant::now() + lasts(lease), renewed).await? {
-        Waited::Met(seen) => seen.is_none(),
-        Waited::Late(_) => true,
-    })
+    Ok(
+        match leases.wait_for(name, Instant::now() + lasts(lease), renewed).await? {
+            Waited::Met(seen) => seen.is_none(),
+            Waited::Late(_) => true,
+        },
+    )
 }
 
 /// Is the holder dead? `None` if it is none of this program's making, whose pod could be looked at. One that was given back has none.

@@ -42,10 +42,21 @@ fn main() -> ExitCode {
             Ok(settings) if mistakes.is_empty() => block_on(sweep::run(&settings)).unwrap_or(ExitCode::FAILURE),
             read => wrong(mistakes, read.err()),
         },
+        (Some("--help" | "-h" | "help"), 1) => print(HELP),
+        (Some("--version" | "-V"), 1) => print(concat!("kymaros-runner ", env!("CARGO_PKG_VERSION"))),
         _ => {
             tracing::error!(arguments = arguments.join(" "), "unknown arguments\n{HELP}");
             USAGE.into()
         }
+    }
+}
+
+/// What was asked for goes to the standard output, unlike the log.
+fn print(text: &str) -> ExitCode {
+    use std::io::Write as _;
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

@@ -34,6 +34,29 @@ pub const HOST_ACCESS: [&str; 6] = [
 pub const FENCE_PREFIX: &str = "kymaros-fence-";
 /// The one of them that admits pods only to a sandbox that is closed.
 pub const CLOSED_FENCE: &str = "kymaros-fence-sandbox-closed";
+/// Those that refuse what a run asks for by dry run, to see that they stand and what the installation permits; by what it asks for.
+pub mod self_test {
+    /// A `RoleBinding` outside a sandbox.
+    pub const BINDING: &[&str] = &["kymaros-fence-rolebindings"];
+    /// A namespace that is no sandbox, or a sandbox that the installation does not permit.
+    pub const NAMESPACE: &[&str] = &["kymaros-fence-namespaces"];
+    /// Resource modifiers that the runner does not write.
+    pub const MODIFIERS: &[&str] = &["kymaros-fence-provider-configmaps"];
+    /// A way out of a sandbox that the installation does not permit.
+    pub const EGRESS: &[&str] = &["kymaros-fence-networkpolicies"];
+    /// A pod in a sandbox that is not closed.
+    pub const POD: &[&str] = &[super::CLOSED_FENCE];
+    /// A Service in a sandbox that would be reachable from outside, where nothing changes it: both do.
+    pub const SERVICE: &[&str] = &["kymaros-fence-services", "kymaros-fence-sandbox-objects"];
+}
+
+/// The policy of ours that refused, in the API server's words: `ValidatingAdmissionPolicy 'kymaros-fence-…' with binding …`. Names of
+/// objects hold no quotes, so no object and nobody else's refusal can pose as one.
+pub fn refusing_policy(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("AdmissionPolicy '")?;
+    let (policy, _) = rest.split_once('\'')?;
+    policy.starts_with(FENCE_PREFIX).then_some(policy)
+}
 /// The `ConfigMap` of an overlay by which whoever installs the fence says what a `RestoreTest` may ask for. It is not applied.
 pub const INSTALLATION: &str = "kymaros-installation";
 /// Prefix of the sign of life that any of the provider's servers may give; the installation names those that may give the others.

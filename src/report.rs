@@ -40,8 +40,31 @@ pub struct TestRef {
     pub namespace: String,
     /// Its UID.
     pub uid: String,
-    /// Its labels, which the report gets too.
+    /// Those of its labels that the report gets too.
     pub labels: BTreeMap<String, String>,
+}
+
+/// Labels of a test that its reports get: whose it is, and of what. No others, for a label may be an order to somebody: Argo CD prunes
+/// what carries the one it tracks objects by, and [`label::RETAIN`] on a test would keep every report of it for ever.
+const COPIED: [&str; 10] = [
+    "app",
+    "app.kubernetes.io/component",
+    "app.kubernetes.io/name",
+    "app.kubernetes.io/part-of",
+    "component",
+    "env",
+    "environment",
+    "owner",
+    "team",
+    "tier",
+];
+
+/// And every label whose key begins so, for whatever else somebody selects reports by.
+const COPIED_PREFIX: &str = "report.kymaros.io/";
+
+fn copied(labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let may = |key: &String| key.starts_with(COPIED_PREFIX) || COPIED.contains(&key.as_str());
+    labels.into_iter().filter(|(key, _)| may(key)).collect()
 }
 
 impl TestRef {
@@ -52,7 +75,7 @@ impl TestRef {
             name: meta.name.clone().unwrap_or_default(),
             namespace: meta.namespace.clone().unwrap_or_default(),
             uid: meta.uid.clone().unwrap_or_default(),
-            labels: meta.labels.clone().unwrap_or_default(),
+            labels: copied(meta.labels.clone().unwrap_or_default()),
         }
     }
 }
@@ -309,4 +332,30 @@ pub async fn warn(
         ..Event::default()
     };
     events.create(&event).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_labels_that_say_whose_it_is_go_to_reports() {
+        let labels = |keys: &[&str]| -> BTreeMap<String, String> {
+            keys.iter().map(|key| ((*key).to_owned(), "x".to_owned())).collect()
+        };
+        let kept = ["app.kubernetes.io/name", "report.kymaros.io/cost-centre", "team"];
+        // Each of these is an order to some tool, or to retention.
+        let dropped = [
+            "app.kubernetes.io/instance",
+            "app.kubernetes.io/managed-by",
+            "argocd.argoproj.io/instance",
+            "kapp.k14s.io/app",
+            "kustomize.toolkit.fluxcd.io/name",
+            "kymaros.io/retain",
+            "kymaros.io/test",
+            "whatever-somebody-tracks-by",
+        ];
+        let all = labels(&[&kept[..], &dropped[..]].concat());
+        assert_eq!(copied(all), labels(&kept));
+    }
 }

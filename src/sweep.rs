@@ -22,6 +22,7 @@ use crate::cluster::{Cluster, Error, Objects, Query};
 use crate::lease;
 use crate::names::{MANAGED_BY, PROVIDER_LOCK, annotation, label};
 use crate::plan;
+use crate::report::{self, TestRef};
 use crate::settings::SweepSettings;
 
 /// Something is left that should be gone.
@@ -222,17 +223,20 @@ async fn leases_by_run(cluster: &Cluster, own_namespace: &str) -> Result<BTreeMa
     Ok(found.into_iter().flatten().collect())
 }
 
-/// Deletes the Lease of a dead run whose test is gone, once nothing else of that run is left.
+/// Deletes the Lease of a dead run whose test is gone, once nothing else of that run is left. A test that is still there says no more
+/// that it runs: its next run may be a long way off.
 async fn remove_lease(cluster: &Cluster, own_namespace: &str, lease: &Lease) -> Result<(), Error> {
     let meta = &lease.metadata;
     let test = meta.name.as_deref().unwrap_or_default();
-    if !lease::is_abandoned(cluster, own_namespace, lease).await?
-        || cluster
-            .stored::<RestoreTest>(own_namespace)
-            .get_opt(test)
-            .await?
-            .is_some()
-    {
+    if !lease::is_abandoned(cluster, own_namespace, lease).await? {
+        return Ok(());
+    }
+    let stored = cluster.stored::<RestoreTest>(own_namespace).get_opt(test).await?;
+    if let Some(stored) = stored {
+        if stored.data["status"]["phase"] == "Running" {
+            report::test_has_no_report(cluster, &TestRef::of(&plan::stored_test(&stored).0)).await?;
+            tracing::info!(test, "its last run died, so it is not running");
+        }
         return Ok(());
     }
     for run in lease::runs_of(lease) {

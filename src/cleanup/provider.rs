@@ -46,7 +46,9 @@ pub(super) async fn wait_for_rest(cluster: &Cluster, run: &RunRef, deadline: Ins
     // is seen within this moment.
     let cancelled = async {
         sleep(A_MOMENT).await;
-        Canceller::of_restore(cluster, &run.provider_namespace, &name).run().await
+        Canceller::of_restore(cluster, &run.provider_namespace, &name)
+            .run()
+            .await
     };
     let at_work = tokio::select! {
         ended = ended => ended,

@@ -99,27 +99,4 @@ impl Discovery {
             .find(|served| served.resource.version == kind.version)
             .or_else(|| same.next())
     }
-
-    /// The kind that `apiVersion` and `kind` name exactly, or, without an `apiVersion`, the first of that kind, built-in
-    /// groups first.
-    pub fn find_named(&self, api_version: Option<&str>, kind: &str) -> Option<&Served> {
-        let mut named = self.kinds.iter().filter(|served| {
-            served.resource.kind == kind && api_version.is_none_or(|version| version == served.resource.api_version)
-        });
-        let first = named.clone().next();
-        named
-            .find(|served| !served.resource.group.contains('.') || served.resource.group.ends_with(".k8s.io"))
-            .or(first)
-    }
-
-    /// The kinds of a group.
-    pub fn of_group<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a Served> + 'a {
-        self.kinds.iter().filter(move |served| served.resource.group == group)
-    }
-
-    /// Is this kind served in exactly this version?
-    pub fn serves(&self, group: &str, version: &str, kind: &str) -> bool {
-        self.of_group(group)
-            .any(|served| served.resource.version == version && served.resource.kind == kind)
-    }
 }

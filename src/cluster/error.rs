@@ -122,11 +122,6 @@ impl Error {
         self.status().is_some_and(|status| status.reason == "AlreadyExists")
     }
 
-    /// The object was refused as invalid.
-    pub fn is_invalid(&self) -> bool {
-        self.code() == Some(422)
-    }
-
     /// A list's or watch's place in history is gone: begin again.
     pub fn is_expired(&self) -> bool {
         self.code() == Some(410)

@@ -107,19 +107,9 @@ impl Cluster {
         Self { client, timeout }
     }
 
-    /// kube's own client, for streams into pods. Its head of the answer is bounded in time, the stream is not.
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-
     /// The limit of one call.
     pub fn timeout(&self) -> Duration {
         self.timeout
-    }
-
-    /// The namespace of the pod or of the kubeconfig's context.
-    pub fn namespace(&self) -> &str {
-        self.client.default_namespace()
     }
 
     /// The objects of a namespaced kind in one namespace.
@@ -170,19 +160,5 @@ impl Cluster {
     /// The kinds that the API server serves; two requests.
     pub async fn discover(&self) -> Result<Discovery, Error> {
         Discovery::read(self).await
-    }
-
-    /// The version of the API server, e.g. `v1.36.3`.
-    pub async fn version(&self) -> Result<String, Error> {
-        let call = error::Call {
-            verb: "get",
-            kind: "the server's version".to_owned(),
-            ..error::Call::default()
-        };
-        let version = objects::bounded(&call, self.timeout, objects::Again::Always, || {
-            self.client.apiserver_version()
-        })
-        .await?;
-        Ok(version.git_version)
     }
 }

@@ -279,27 +279,6 @@ where
         .await
     }
 
-    /// Applies what we own of an object, by server-side apply.
-    pub async fn apply(&self, name: &str, patch: &(impl Serialize + fmt::Debug)) -> Result<K, Error> {
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        let patch = Patch::Apply(patch);
-        bounded(&self.named("patch", name), self.timeout, Again::Always, || {
-            self.api.patch(name, &params, &patch)
-        })
-        .await
-    }
-
-    /// Applies what we own of an object's status, by server-side apply.
-    pub async fn apply_status(&self, name: &str, patch: &(impl Serialize + fmt::Debug)) -> Result<K, Error> {
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        let patch = Patch::Apply(patch);
-        let call = self.named("patch status of", name);
-        bounded(&call, self.timeout, Again::Always, || {
-            self.api.patch_status(name, &params, &patch)
-        })
-        .await
-    }
-
     /// Merges a patch into an object.
     pub async fn merge(&self, name: &str, patch: &(impl Serialize + fmt::Debug)) -> Result<K, Error> {
         let params = PatchParams {

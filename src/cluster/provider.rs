@@ -11,11 +11,11 @@ use kube::{Resource, ResourceExt as _};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Cluster, cancel};
 use super::download::{DownloadError, Downloads, StoreTrust};
 use super::error::{Error, none_if_unknown};
 use super::objects::{Objects, Query};
 use super::wait::{Waited, Watch};
+use super::{Cluster, cancel};
 use crate::names::{INSTALLATION, MANAGED_BY, PROVIDER_PREFIX, UNLISTED_PREFIX, label};
 use crate::velero::{
     self, Backup, BackupStorageLocation, DataDownload, DeleteBackupRequest, DownloadRequest, KeyRef, PodVolumeRestore,
@@ -300,12 +300,21 @@ fn busy<V>(volume: &V, restores: &BTreeSet<String>, own: &str) -> Option<String>
 where
     V: VolumeRestore + Resource<DynamicType = ()>,
 {
-    let restore = volume.labels().get(label::VELERO_RESTORE).map(String::as_str).unwrap_or_default();
+    let restore = volume
+        .labels()
+        .get(label::VELERO_RESTORE)
+        .map(String::as_str)
+        .unwrap_or_default();
     let waits = volume.status().phase == VolumeRestorePhase::New;
     if restore == own || volume.is_over() || (waits && !restores.contains(restore)) {
         return None;
     }
-    Some(format!("{} {} ({})", V::kind(&()), volume.name_any(), volume.status().phase))
+    Some(format!(
+        "{} {} ({})",
+        V::kind(&()),
+        volume.name_any(),
+        volume.status().phase
+    ))
 }
 
 fn of_restore(uid: &str) -> Query {

@@ -6,14 +6,14 @@
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Namespace;
 
-use super::{is_fence, stop};
+use super::{is_refused_by, stop};
 use crate::api::{IsolationProof, PodSecurity, Sandbox};
 use crate::build::Owner;
 use crate::build::sandbox::{self, End, Kinds};
 use crate::clock;
 use crate::cluster::{Cluster, Objects};
 use crate::facts::{Reason, Stop};
-use crate::names::INSTALLATION;
+use crate::names::{INSTALLATION, self_test};
 use crate::plan::{self, PlanError, ValidTest, rules};
 
 /// One loosening: the path of the field, what it is, and how to allow it; and a sandbox that asks for it alone.
@@ -134,7 +134,7 @@ async fn is_refused(
     let namespace = sandbox::namespace(&source, &name, &owner, settings, &end, kinds);
     match namespaces.dry_run_create(&namespace).await {
         Ok(_) => Ok(false),
-        Err(error) if is_fence(&error) => Ok(true),
+        Err(error) if is_refused_by(&error, self_test::NAMESPACE) => Ok(true),
         Err(error) => Err(stop(&error)),
     }
 }

@@ -409,12 +409,8 @@ fn watch_on(site: &Site<'_>, outside: Outside) -> IsolationWatch {
                 Isolation::Breached(format!("{text}, unless sandbox.egress leads there"))
             }
             Err(Failure::Flaw(Flaw::Breach(text))) => Isolation::Breached(text),
-            Err(Failure::Flaw(Flaw::Unusable(text) | Flaw::Untested(text))) => {
-                Isolation::NotTested(text)
-            }
-            Err(Failure::Api(error)) => {
-                Isolation::NotTested(error.to_string())
-            }
+            Err(Failure::Flaw(Flaw::Unusable(text) | Flaw::Untested(text))) => Isolation::NotTested(text),
+            Err(Failure::Api(error)) => Isolation::NotTested(error.to_string()),
             Err(Failure::Names(stop)) => Isolation::NotTested(stop.message),
         }
     });

@@ -31,7 +31,7 @@ use crate::build::{self, Owner, network};
 use crate::cleanup::{expiry, label_of};
 use crate::cluster::{Cluster, Error, Objects};
 use crate::facts::{Isolation, Reason, SandboxFacts, Stop};
-use crate::names::{CLOSED_FENCE, FENCE_PREFIX, SERVICE_ACCOUNT, label};
+use crate::names::{self, CLOSED_FENCE, SERVICE_ACCOUNT, label, self_test};
 use crate::settings;
 
 pub use installation::installation_allows;
@@ -110,26 +110,40 @@ pub async fn self_test(cluster: &Cluster, own_namespace: &str, provider_namespac
         namespaces.dry_run_create(&namespace),
         maps.dry_run_create(&foreign)
     );
-    must_be_refused("bind itself outside a sandbox", bound.err())?;
-    must_be_refused("create a namespace that is not a sandbox", made.err())?;
+    must_be_refused("bind itself outside a sandbox", self_test::BINDING, bound.err())?;
+    must_be_refused(
+        "create a namespace that is not a sandbox",
+        self_test::NAMESPACE,
+        made.err(),
+    )?;
     match mapped.err() {
         // Without rights at the provider there is nothing to fence; asking the provider says so better.
-        Some(error) if !is_fence(&error) && !error.is_transient() => Ok(()),
-        error => must_be_refused("have the provider change objects as it likes", error),
+        Some(error) if lacks_rights(&error) || error.is_not_found() => Ok(()),
+        error => must_be_refused(
+            "have the provider change objects as it likes",
+            self_test::MODIFIERS,
+            error,
+        ),
     }
 }
 
-fn must_be_refused(what: &str, error: Option<Error>) -> Result<(), Stop> {
+/// `by` are the policies that have to refuse it: another's refusal shows nothing of them.
+fn must_be_refused(what: &str, by: &[&str], error: Option<Error>) -> Result<(), Stop> {
     match error {
         None => Err(Stop::new(
             Reason::SandboxDenied,
             format!("fence not installed: the cluster would let the runner {what}; {INSTALL}"),
         )),
-        Some(error) if is_fence(&error) => Ok(()),
-        Some(error) if error.is_forbidden() => Err(Stop::new(
+        Some(error) if is_refused_by(&error, by) => Ok(()),
+        Some(error) if lacks_rights(&error) => Err(Stop::new(
+            Reason::SandboxDenied,
+            format!("the fence could not be tried, because the runner lacks permissions it needs ({error}); {INSTALL}"),
+        )),
+        Some(error) if error.is_forbidden() || error.code() == Some(422) => Err(Stop::new(
             Reason::SandboxDenied,
             format!(
-                "the fence could not be tried, because the runner has not the rights it needs ({error}); {INSTALL}"
+                "the fence could not be tried: policy {} should refuse to let the runner {what}, but something else did ({error})",
+                by.join(" or ")
             ),
         )),
         Some(error) => Err(stop(&error)),
@@ -289,7 +303,11 @@ impl<'a> Fence<'a> {
         let probe = Probe::Serve { port: PEER_PORT };
         let pod = self.runner.host.pod(sandbox, sandbox::TEST_POD, self.owner, &probe);
         let started = until(passes_with_rights, || pods.dry_run_create(&pod)).await;
-        must_be_refused("start pods in a sandbox that is not closed", started.err())
+        must_be_refused(
+            "start pods in a sandbox that is not closed",
+            self_test::POD,
+            started.err(),
+        )
     }
 
     /// Lets the sandboxes ask the cluster's DNS; with name servers of their own (`served`) only these may.
@@ -317,7 +335,7 @@ impl<'a> Fence<'a> {
                     ),
                 )),
             },
-            Err(error) if is_fence(&error) => Ok(Neutraliser::Refusal),
+            Err(error) if is_refused_by(&error, self_test::SERVICE) => Ok(Neutraliser::Refusal),
             Err(error) => Err(stop(&error)),
         }
     }
@@ -382,13 +400,13 @@ where
 /// Refusals that a sandbox gives for its first moments: those of a new namespace, and that it is not closed, which admission learns a
 /// moment after the network policy was made. The latter comes as 422 and not as 403.
 fn passes_soon(error: &Error) -> bool {
-    let unclosed = |text: &str| text.contains(CLOSED_FENCE) && is_blind(text);
-    passes_with_rights(error) || error.server_message().is_some_and(unclosed)
+    let unclosed = refusing_policy(error) == Some(CLOSED_FENCE) && error.server_message().is_some_and(is_blind);
+    passes_with_rights(error) || unclosed
 }
 
 /// A policy of ours was not given its parameter.
 fn is_blind(text: &str) -> bool {
-    text.contains(FENCE_PREFIX) && text.contains("no params found for policy binding")
+    names::refusing_policy(text).is_some() && text.contains("no params found for policy binding")
 }
 
 /// Refusals that a new namespace gives for its first moments: rights not yet in force, no default `ServiceAccount` yet, a
@@ -400,15 +418,25 @@ fn passes_with_rights(error: &Error) -> bool {
         "status unknown for quota",
     ];
     error.is_forbidden()
-        && !is_fence(error)
+        && refusing_policy(error).is_none()
         && error
             .server_message()
             .is_some_and(|text| EARLY.iter().any(|early| text.contains(early)))
 }
 
-/// One of our own admission policies refused.
-fn is_fence(error: &Error) -> bool {
-    error.server_message().is_some_and(|text| text.contains(FENCE_PREFIX))
+/// The admission policy of ours that refused.
+fn refusing_policy(error: &Error) -> Option<&str> {
+    error.server_message().and_then(names::refusing_policy)
+}
+
+fn is_refused_by(error: &Error, policies: &[&str]) -> bool {
+    refusing_policy(error).is_some_and(|policy| policies.contains(&policy))
+}
+
+/// RBAC refused, in the words of Kubernetes.
+fn lacks_rights(error: &Error) -> bool {
+    let by_rbac = |text: &str| text.contains("is forbidden: User ") && text.contains(" cannot ");
+    error.is_forbidden() && error.server_message().is_some_and(by_rbac)
 }
 
 /// Admission looks for what is there and does not see it.

@@ -80,7 +80,21 @@ pub(super) fn stored(asked: &Asked) -> Reply {
 #[tokio::test(start_paused = true)]
 async fn the_fence_must_refuse_all_and_by_its_own_policies() {
     type Answer = fn(&Asked) -> Reply;
-    let fence: Answer = |_| forbidden(BY_FENCE);
+    // Each by the policy that is meant for it; and a refusal by somebody else, which may well quote the names of what was asked for.
+    let fence: Answer = |asked| {
+        let policy = match asked.path.split('?').next().and_then(|path| path.rsplit('/').next()) {
+            Some("namespaces") => "namespaces",
+            Some("configmaps") => "provider-configmaps",
+            _ => "rolebindings",
+        };
+        forbidden(&BY_FENCE.replace("rolebindings", policy))
+    };
+    let other: Answer = |_| {
+        forbidden(
+            "admission webhook \"validate.kyverno.svc-fail\" denied the request: resource kymaros-fence-selftest was blocked",
+        )
+    };
+    let another_of_ours: Answer = |_| forbidden(&BY_FENCE.replace("rolebindings", "exec"));
     let rbac: Answer = |_| forbidden(BY_RBAC);
     let broken: Answer = |_| Reply::status(500, "InternalError", "etcd is away");
     let accepted = stored as Answer;
@@ -90,7 +104,16 @@ async fn the_fence_must_refuse_all_and_by_its_own_policies() {
         (accepted, fence, fence, not_installed),
         (fence, accepted, fence, not_installed),
         (fence, fence, accepted, not_installed),
-        (rbac, fence, fence, Some((Reason::SandboxDenied, "has not the rights"))),
+        (rbac, fence, fence, Some((Reason::SandboxDenied, "lacks permissions"))),
+        (other, fence, fence, Some((Reason::SandboxDenied, "something else did"))),
+        (fence, other, fence, Some((Reason::SandboxDenied, "something else did"))),
+        (fence, fence, other, Some((Reason::SandboxDenied, "something else did"))),
+        (
+            fence,
+            another_of_ours,
+            fence,
+            Some((Reason::SandboxDenied, "kymaros-fence-namespaces should refuse")),
+        ),
         (fence, fence, rbac, None),
         (fence, broken, fence, Some((Reason::ApiUnavailable, "etcd is away"))),
     ] {
@@ -258,7 +281,12 @@ async fn a_service_must_not_come_out_reachable() {
         stop.message.contains("fence not installed") && stop.message.contains("LoadBalancer"),
         "{stop:?}"
     );
-    let (result, ..) = make(|asked| asked.is("POST", "services").then(|| forbidden(BY_FENCE))).await;
+    let (result, ..) = make(|asked| {
+        asked
+            .is("POST", "services")
+            .then(|| forbidden(&BY_FENCE.replace("rolebindings", "sandbox-objects")))
+    })
+    .await;
     assert_eq!(result, Ok(Neutraliser::Refusal));
 }
 

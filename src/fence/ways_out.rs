@@ -10,13 +10,13 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 
 use super::isolation::{Failure, QUIET, answer, remove, start};
 use super::verdict::Flaw;
-use super::{Fence, create_when_granted, is_fence, stop, when_granted};
+use super::{Fence, create_when_granted, is_refused_by, stop, when_granted};
 use crate::api::Egress;
 use crate::build::network;
 use crate::build::probe::{Dial, Probe};
 use crate::cluster::Objects;
 use crate::facts::{Isolation, Reason, SandboxFacts, Stop};
-use crate::names::INSTALLATION;
+use crate::names::{INSTALLATION, self_test};
 use crate::plan::{self, PlanError};
 
 /// The pod that looks where they lead.
@@ -46,7 +46,9 @@ impl Fence<'_> {
         match when_granted(|| policies.dry_run_create(&policy)).await {
             Ok(_) => Ok(None),
             // Its rules have peers and ports, so its network is all that the fence can object to.
-            Err(error) if is_fence(&error) => Ok(Some(plan::not_permitted(index, way, INSTALLATION))),
+            Err(error) if is_refused_by(&error, self_test::EGRESS) => {
+                Ok(Some(plan::not_permitted(index, way, INSTALLATION)))
+            }
             Err(error) => Err(stop(&error)),
         }
     }

@@ -314,7 +314,9 @@ fn message(brief: &Brief, facts: &Facts, verdict: &Verdict) -> String {
             parts.push(format!("the sandbox's isolation was not tested: {why}"));
         }
         Isolation::NotWatched(why) if facts.restore.is_some() => {
-            parts.push(format!("the sandbox's isolation was proved before the restore, but not watched during it: {why}"));
+            parts.push(format!(
+                "the sandbox's isolation was proved before the restore, but not watched during it: {why}"
+            ));
         }
         Isolation::Breached(what) if facts.restore.is_some() => {
             parts.push(format!("the sandbox was not isolated: {what}"));

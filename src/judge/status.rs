@@ -119,8 +119,11 @@ fn fit(status: &mut RestoreReportStatus) {
             .filter(|c| c.message.len() > 64)
         {
             check.message = cut(&check.message, check.message.chars().count() / 2);
-        } else {
+        } else if !status.volumes.is_empty() {
             status.volumes.truncate(status.volumes.len() / 2);
+        } else {
+            // What is left is bounded field by field.
+            break;
         }
     }
 }

@@ -461,7 +461,9 @@ fn ways_out_are_told_with_the_proof_and_in_the_message() {
         "{isolated}"
     );
     assert!(
-        verdict.message.contains("proved before the restore, but not watched during it"),
+        verdict
+            .message
+            .contains("proved before the restore, but not watched during it"),
         "{}",
         verdict.message
     );

@@ -95,7 +95,9 @@ impl Held {
 
     /// Gives it back. Best effort: if this fails, it expires.
     pub async fn release(self) {
-        let Some((leases, lease)) = self.stop().await else { return };
+        let Some((leases, lease)) = self.stop().await else {
+            return;
+        };
         if let Err(error) = delete(&leases, lease).await {
             tracing::warn!(%error, "the Lease could not be given back and will expire");
         }

@@ -541,7 +541,10 @@ async fn a_watch_that_breaks_after_every_list_pauses_and_its_refusal_is_said() {
             assert_eq!(settled, Ok(Settled::Blind));
             assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
             let said = startup.blindness().map(|blindness| blindness.message.clone());
-            assert!(said.as_deref().unwrap_or_default().contains("pods is forbidden"), "{said:?}");
+            assert!(
+                said.as_deref().unwrap_or_default().contains("pods is forbidden"),
+                "{said:?}"
+            );
         }
         let lists = log
             .lock()

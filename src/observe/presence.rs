@@ -92,13 +92,13 @@ pub(super) enum Secrets {
     Ask,
 }
 
-/// May the provider's list be believed? Only together with an independent count that is no lower, and not for a few names,
-/// for which asking costs nothing.
+/// May the provider's list be believed? Only together with an independent count that is the same (a Secret that a controller made since
+/// would make up for one that is lost), and not for a few names, for which asking costs nothing.
 pub(super) fn secrets(expected: &[String], claimed: Option<&BTreeSet<String>>, counted: Option<usize>) -> Secrets {
     let (Some(claimed), Some(counted)) = (claimed, counted) else {
         return Secrets::Ask;
     };
-    if expected.len() <= FEW || counted < claimed.len() || expected.iter().any(|name| !claimed.contains(name)) {
+    if expected.len() <= FEW || counted != claimed.len() || expected.iter().any(|name| !claimed.contains(name)) {
         return Secrets::Ask;
     }
     Secrets::Known(expected.to_vec())
@@ -199,7 +199,7 @@ mod tests {
         let all: BTreeSet<String> = many.iter().cloned().collect();
         let fewer: BTreeSet<String> = many.iter().skip(1).cloned().collect();
         assert_eq!(secrets(&many, Some(&all), Some(30)), Secrets::Known(many.clone()));
-        assert_eq!(secrets(&many, Some(&all), Some(31)), Secrets::Known(many.clone()));
+        assert_eq!(secrets(&many, Some(&all), Some(31)), Secrets::Ask, "somebody made one");
         assert_eq!(secrets(&many, Some(&all), Some(29)), Secrets::Ask, "one is gone");
         assert_eq!(secrets(&many, Some(&fewer), Some(30)), Secrets::Ask, "one was not made");
         assert_eq!(secrets(&many, None, Some(30)), Secrets::Ask);

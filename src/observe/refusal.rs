@@ -41,8 +41,7 @@ pub(super) fn read(message: &str) -> Refusal {
         fault,
         certain: false,
     };
-    // Names of objects hold no quotes, so no object can pose as a policy of ours.
-    if has(&format!("olicy '{}", names::FENCE_PREFIX)) {
+    if names::refusing_policy(message).is_some() {
         return refused(Fault::Fence, &["denied request: "]);
     }
     if has("because it is being terminated") {

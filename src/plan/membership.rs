@@ -41,8 +41,8 @@ fn namespaces(names: &[String]) -> String {
 }
 
 /// The end of a run that none of the candidates serves: `tried` says of each what is missing in it, `gone` are those whose files
-/// are gone.
-pub fn none_holds(test: &ValidTest, tried: &[(Point, Vec<String>)], gone: &[Passed]) -> Stop {
+/// are gone. `unread` is how many older ones nobody has looked into.
+pub fn none_holds(test: &ValidTest, tried: &[(Point, Vec<String>)], gone: &[Passed], unread: usize) -> Stop {
     let lacks = tried
         .iter()
         .map(|(point, missing)| format!("backup {} does not hold {}", point.name, namespaces(missing)));
@@ -68,6 +68,13 @@ pub fn none_holds(test: &ValidTest, tried: &[(Point, Vec<String>)], gone: &[Pass
         0 => String::new(),
         more => format!("; and {more} more"),
     };
+    let which = match unread {
+        0 => "no usable backup".to_owned(),
+        unread => format!(
+            "none of the {} newest usable backups ({unread} older ones were not read)",
+            all.len()
+        ),
+    };
     // Nobody knows what those hold whose files are gone.
     let reason = if gone.is_empty() {
         Reason::BackupNotFound
@@ -76,9 +83,6 @@ pub fn none_holds(test: &ValidTest, tried: &[(Point, Vec<String>)], gone: &[Pass
     };
     Stop::new(
         reason,
-        format!(
-            "no usable backup holds all of {}: {named}{more}",
-            test.sources().join(", ")
-        ),
+        format!("{which} holds all of {}: {named}{more}", test.sources().join(", ")),
     )
 }

@@ -156,6 +156,8 @@ enum Obstacle {
     Backup(String),
     /// Where it lies; that says nothing about the backup.
     Location(String),
+    /// It does not live as long as the run may last: what the test asks for and how long backups are kept do not go together.
+    TooShort(String),
 }
 
 /// Ranks the backups for a test; `random` is the draw for `selection: random`. The error says why there is nothing to try.
@@ -197,6 +199,7 @@ fn named(test: &ValidTest, inventory: &Inventory<'_>, now: DateTime<Utc>, name: 
         }),
         Err(Obstacle::Backup(why)) => Err(Stop::new(Reason::BackupUnusable, format!("backup {name} {why}"))),
         Err(Obstacle::Location(why)) => Err(Stop::new(Reason::ProviderUnavailable, format!("backup {name} {why}"))),
+        Err(Obstacle::TooShort(why)) => Err(Stop::new(Reason::InvalidSpec, format!("backup {name} {why}"))),
     }
 }
 
@@ -205,7 +208,7 @@ fn latest(test: &ValidTest, inventory: &Inventory<'_>, now: DateTime<Utc>, rando
         random: test.spec.backup_source.selection == Choice::Random,
         ..Selection::default()
     };
-    let mut out_of_reach = false;
+    let mut nothing = Reason::BackupUnusable;
     for backup in inventory.backups.iter().filter(|backup| concerns(test, backup)) {
         let lacking: Vec<String> = lacking(test, backup);
         let outcome = if lacking.is_empty() {
@@ -234,7 +237,13 @@ fn latest(test: &ValidTest, inventory: &Inventory<'_>, now: DateTime<Utc>, rando
             }
             Err(Obstacle::Backup(why)) => why,
             Err(Obstacle::Location(why)) => {
-                out_of_reach = true;
+                nothing = Reason::ProviderUnavailable;
+                why
+            }
+            Err(Obstacle::TooShort(why)) => {
+                if nothing == Reason::BackupUnusable {
+                    nothing = Reason::InvalidSpec;
+                }
                 why
             }
         };
@@ -249,7 +258,7 @@ fn latest(test: &ValidTest, inventory: &Inventory<'_>, now: DateTime<Utc>, rando
         .refused
         .sort_by(|a, b| (b.started_at, &b.name).cmp(&(a.started_at, &a.name)));
     if selection.candidates.is_empty() {
-        return Err(nothing_usable(test, inventory, &selection.refused, out_of_reach));
+        return Err(nothing_usable(test, inventory, &selection.refused, nothing));
     }
     if selection.random {
         shuffle(&mut selection.candidates, random);
@@ -257,7 +266,7 @@ fn latest(test: &ValidTest, inventory: &Inventory<'_>, now: DateTime<Utc>, rando
     Ok(selection)
 }
 
-fn nothing_usable(test: &ValidTest, inventory: &Inventory<'_>, refused: &[Refused], out_of_reach: bool) -> Stop {
+fn nothing_usable(test: &ValidTest, inventory: &Inventory<'_>, refused: &[Refused], reason: Reason) -> Stop {
     let source = &test.spec.backup_source;
     let mut wanted = format!(
         "backup of {} in namespace {}",
@@ -277,11 +286,6 @@ fn nothing_usable(test: &ValidTest, inventory: &Inventory<'_>, refused: &[Refuse
             None => Stop::new(Reason::BackupNotFound, missing),
         };
     }
-    let reason = if out_of_reach {
-        Reason::ProviderUnavailable
-    } else {
-        Reason::BackupUnusable
-    };
     Stop::new(reason, format!("there is no usable {wanted}: {}", list(refused)))
 }
 
@@ -418,15 +422,14 @@ fn usable(test: &ValidTest, inventory: &Inventory<'_>, backup: &Backup, now: Dat
     };
     let run_ends = after(now, test.spec.timeout.0);
     if let Some(expiration) = status.expiration.filter(|expiration| *expiration <= run_ends) {
-        return unusable(if expiration <= now {
-            format!("expired at {}", instant(expiration))
-        } else {
-            format!(
-                "expires at {}, before this run may end (spec.timeout {})",
-                instant(expiration),
-                test.spec.timeout
-            )
-        });
+        if expiration <= now {
+            return unusable(format!("expired at {}", instant(expiration)));
+        }
+        return Err(Obstacle::TooShort(format!(
+            "expires at {}, before this run may end (spec.timeout {}): lower spec.timeout, or keep backups longer",
+            instant(expiration),
+            test.spec.timeout
+        )));
     }
     let name = location_of(backup);
     match inventory.locations.iter().find(|location| location.name() == name) {

@@ -199,7 +199,7 @@ fn what_cannot_be_restored_from_is_refused_with_its_reason() {
         ),
         (
             json!({ "status": { "expiration": "2026-05-13T14:00:00Z" } }),
-            "expires at 2026-05-13T14:00:00Z, before this run may end (spec.timeout 2h0m0s)",
+            "expires at 2026-05-13T14:00:00Z, before this run may end (spec.timeout 2h0m0s): lower spec.timeout, or keep backups longer",
         ),
     ] {
         let selection = ranked(&latest(|_| {}), &[ok("a", 3), backup("b", 4, change.clone())]).unwrap();
@@ -207,11 +207,19 @@ fn what_cannot_be_restored_from_is_refused_with_its_reason() {
         let refused = &selection.refused[0];
         assert_eq!((refused.name.as_str(), refused.reason.as_str()), ("b", expected));
 
-        let (reason, message) = stop(ranked(&named("b"), &[backup("b", 4, change)]));
-        assert_eq!(
-            (reason, message),
-            (Reason::BackupUnusable, format!("backup b {expected}"))
-        );
+        let (reason, message) = stop(ranked(&named("b"), &[backup("b", 4, change.clone())]));
+        assert_eq!((reason, message), (unfit(expected), format!("backup b {expected}")));
+        let (reason, _) = stop(ranked(&latest(|_| {}), &[backup("b", 4, change)]));
+        assert_eq!(reason, unfit(expected));
+    }
+}
+
+/// What a backup is that is not used for this. Its TTL against the test's timeout is nobody's damage.
+fn unfit(why: &str) -> Reason {
+    if why.starts_with("expires at") {
+        Reason::InvalidSpec
+    } else {
+        Reason::BackupUnusable
     }
 }
 
@@ -226,10 +234,7 @@ fn outliving_the_run_by_a_second_is_enough_and_no_expiration_is_none() {
     }
     let change = json!({ "status": { "expiration": "2026-05-13T14:00:01Z" } });
     let longer = latest(|test| test.spec.timeout = Duration::from_mins(121));
-    assert_eq!(
-        stop(ranked(&longer, &[backup("a", 3, change)])).0,
-        Reason::BackupUnusable
-    );
+    assert_eq!(stop(ranked(&longer, &[backup("a", 3, change)])).0, Reason::InvalidSpec);
 }
 
 #[test]
@@ -535,7 +540,7 @@ fn what_is_missing_in_every_candidate_is_said() {
         test.spec.backup_source.backup_name = "a".into();
         test.spec.backup_source.namespaces = namespaces(&["shop", "db"]);
     });
-    let stop = none_holds(&test, &[(point("a"), vec!["db".into()])], &[]);
+    let stop = none_holds(&test, &[(point("a"), vec!["db".into()])], &[], 0);
     assert_eq!(
         stop,
         Stop::new(Reason::NamespaceNotInBackup, "backup a does not hold namespace db")
@@ -545,7 +550,7 @@ fn what_is_missing_in_every_candidate_is_said() {
     let tried: Vec<_> = ["a", "b", "c", "d", "e", "f"]
         .map(|name| (point(name), vec!["shop".into(), "db".into()]))
         .to_vec();
-    let stop = none_holds(&test, &tried, &[]);
+    let stop = none_holds(&test, &tried, &[], 0);
     assert_eq!(stop.reason, Reason::BackupNotFound);
     let start = "no usable backup holds all of shop, db: backup a does not hold namespaces shop, db; backup b";
     assert!(
@@ -581,7 +586,7 @@ fn whatever_makes_a_newer_backup_unusable_is_said() {
             ("without-files", "its list is gone"),
         ]
     );
-    let stop = none_holds(&latest(|_| {}), &[], &gone);
+    let stop = none_holds(&latest(|_| {}), &[], &gone, 0);
     assert_eq!(stop.reason, Reason::BackupUnusable);
     assert!(
         stop.message

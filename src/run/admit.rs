@@ -198,7 +198,9 @@ async fn with_lease(settings: &Settings, cluster: &Cluster, signals: &Stopper, l
     } = leased;
     let test_ref = TestRef::of(&test);
     // Those who ended before it do not keep this run from its own end.
-    let earlier = signals.unless(history(cluster, &lease, &test, &mut owed)).await;
+    let earlier = signals
+        .unless(Box::pin(history(cluster, &lease, &test, &mut owed)))
+        .await;
     let (reports, last) = earlier.unwrap_or_default();
     let noted = async {
         if !lease.annotate(lease::remembered(&owed)).await {

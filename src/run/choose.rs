@@ -74,7 +74,8 @@ pub(super) async fn choose(velero: &Velero, test: &ValidTest, random: u64) -> Re
             Err(missing) => missed.push((point.clone(), missing)),
         }
     }
-    Err(plan::none_holds(test, &missed, &gone))
+    let unread = selection.candidates.len().saturating_sub(MOST_LISTS);
+    Err(plan::none_holds(test, &missed, &gone, unread))
 }
 
 /// Asks the provider for a sign of life and its version.
@@ -138,7 +139,7 @@ pub(super) fn api_ref(error: &crate::cluster::Error) -> Stop {
         return Stop::new(
             Reason::SandboxDenied,
             format!(
-                "{error}; is the installation complete? (kubectl apply -k kustomize/base, and kustomize/provider-namespace for another provider namespace)"
+                "{error}; is the installation complete? (kubectl apply -k kustomize/base, and kustomize/components/provider-namespace for another provider namespace)"
             ),
         );
     }

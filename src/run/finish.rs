@@ -29,6 +29,8 @@ pub(super) const WRITING: Duration = Duration::from_mins(5);
 /// Kubernetes kills a pod 120 s after it has told it to stop. So long after that the clean-up ends, and leaves the rest to the
 /// sweep; its outcome has to be written yet.
 const GRACE: Duration = Duration::from_secs(100);
+/// A clean-up that ends by its deadline takes no longer than this to say what is left; it gives the provider five seconds of its own.
+const LATEST: Duration = Duration::from_secs(10);
 /// So long after the signal the report is given up, so that there is time to clean up.
 const WRITING_IN_GRACE: Duration = Duration::from_secs(45);
 /// Where the kubelet looks for a pod's last word.
@@ -359,7 +361,7 @@ async fn clean_up(run: &Run<'_>, verdict: &Verdict, stopper: &Stopper) -> Condit
         Cleaned::Removed(cleanup::clean_up(run.cluster, &own, deadline).await)
     };
     let cleaned = tokio::select! {
-        cleaned = timeout(until(deadline, Duration::ZERO) + Duration::from_secs(5), work) => cleaned.ok(),
+        cleaned = timeout(until(deadline, Duration::ZERO) + LATEST, work) => cleaned.ok(),
         // Told to stop only now: the kubelet's patience ends before ours.
         () = async { stopper.signal().await; sleep(GRACE).await } => None,
         () = run.admitted.lease.lost() => None,

@@ -72,7 +72,7 @@ async fn run_in_span(settings: &Settings) -> Exit {
 }
 
 async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Exit {
-    let mut admitted = match admit::admit(settings, cluster, signals).await {
+    let mut admitted = match Box::pin(admit::admit(settings, cluster, signals)).await {
         Ok(admitted) => admitted,
         Err(exit) => return exit,
     };
@@ -123,7 +123,11 @@ async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Ex
     run.conclude(stopped);
     let exit = Box::pin(finish::finish(run, signals)).await;
     // Told to stop, there is no time for the reports of others.
-    let paid = exit != Exit::Unavailable && signals.unless(pay(cluster, &mut admitted)).await.unwrap_or(false);
+    let paid = exit != Exit::Unavailable
+        && signals
+            .unless(Box::pin(pay(cluster, &mut admitted)))
+            .await
+            .unwrap_or(false);
     if paid || (exit != Exit::Unavailable && admitted.owed.is_empty()) {
         admitted.lease.release().await;
     } else {
@@ -507,13 +511,20 @@ impl Run<'_> {
     }
 
     /// Waits until the provider is idle, and takes the provider lock. Returns what ends when that is lost.
-    async fn take_lock(&mut self, velero: &Velero, test: &ValidTest) -> Result<impl Future<Output = Stop> + use<>, Stop> {
+    async fn take_lock(
+        &mut self,
+        velero: &Velero,
+        test: &ValidTest,
+    ) -> Result<impl Future<Output = Stop> + use<>, Stop> {
         self.timeline.begin("queued");
         let own = format!("{PROVIDER_PREFIX}{}", self.facts.run_id);
         let mut queue = queue::Queue::new(velero, own, test.spec.restore.queue_timeout.0, &self.waiting_for);
         // Before the lock, so that it is free for other drills on other days.
         queue.until_no_external().await?;
-        let others = format!("other drills, which hold the provider lock {}/{PROVIDER_LOCK}", velero.namespace());
+        let others = format!(
+            "other drills, which hold the provider lock {}/{PROVIDER_LOCK}",
+            velero.namespace()
+        );
         self.waiting_for.replace(others);
         let lock = self
             .admitted

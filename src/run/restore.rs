@@ -191,7 +191,9 @@ impl Follow<'_> {
 
     /// A real restore wants the provider: stops what can be stopped and leaves. Clean-up goes on with it until the Restore has ended.
     async fn make_way(&self, other: &str, own: &str) -> Stop {
-        let pass = Canceller::of_restore(self.cluster, self.velero.namespace(), own).pass().await;
+        let pass = Canceller::of_restore(self.cluster, self.velero.namespace(), own)
+            .pass()
+            .await;
         let cancelled = pass.cancelled.len();
         tracing::info!(restore = other, cancelled, "making way for another restore");
         for error in pass.errors {

@@ -244,7 +244,10 @@ async fn a_panic_leaves_a_report() {
     let message = conclusive["message"].as_str().unwrap();
     assert!(message.contains("internal error of kymaros-runner"), "{message}");
     assert!(!message.contains("hunter2"), "{message}");
-    assert!(!written(&writes, "DELETE", "/leases/nightly").is_empty(), "the Lease is given back");
+    assert!(
+        !written(&writes, "DELETE", "/leases/nightly").is_empty(),
+        "the Lease is given back"
+    );
 }
 
 /// A signal ends every wait of admission: without the Lease nothing was done, and with it there is a report.
@@ -262,7 +265,11 @@ async fn a_signal_is_heard_during_admission() {
         let exit = Box::pin(run_on(&settings(), &cluster, &signals)).await;
         let took = begun.elapsed();
         assert!((7..100).contains(&took.as_secs()), "{hangs_at} {took:?}");
-        assert_eq!(exit, if reported { Exit::NotJudged } else { Exit::Unavailable }, "{hangs_at}");
+        assert_eq!(
+            exit,
+            if reported { Exit::NotJudged } else { Exit::Unavailable },
+            "{hangs_at}"
+        );
         let writes = writes.lock().unwrap().clone();
         if reported {
             let conclusive = condition(&report(&writes), "Conclusive");

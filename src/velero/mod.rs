@@ -38,8 +38,8 @@ pub use results::{
 pub use version::{OLDEST, is_too_old};
 pub use volume_info::{CSI_SNAPSHOT, ClaimData, POD_VOLUME_BACKUP, Volumes, read_volume_infos};
 pub use volume_restores::{
-    VolumeRestore, DataDownload, DataDownloadSpec, PodReference, PodVolumeRestore, PodVolumeRestoreSpec, TargetVolume,
-    TransferProgress, VolumeRestorePhase, VolumeRestoreStatus,
+    DataDownload, DataDownloadSpec, PodReference, PodVolumeRestore, PodVolumeRestoreSpec, TargetVolume,
+    TransferProgress, VolumeRestore, VolumeRestorePhase, VolumeRestoreStatus,
 };
 
 /// The API group of Velero's objects.

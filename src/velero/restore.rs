@@ -136,15 +136,7 @@ impl RestorePhase {
             Self::FailedValidation | Self::Completed | Self::PartiallyFailed | Self::Failed
         )
     }
-
-    /// The server works on it. An unknown phase counts as work: nothing must be torn down under it.
-    pub fn is_running(&self) -> bool {
-        !self.is_terminal() && *self != Self::New
-    }
 }
-
-/// What the server writes into a restore that it found running when it started.
-const RESTART: &str = "during the server starting";
 
 impl Restore {
     /// It ended in whatever way.
@@ -155,16 +147,6 @@ impl Restore {
     /// It waits for its turn, or nobody is there to take it.
     pub fn is_waiting(&self) -> bool {
         self.status.phase == RestorePhase::New
-    }
-
-    /// It was broken off by a restart of the server, which says nothing about the backup.
-    pub fn was_interrupted(&self) -> bool {
-        self.status.phase == RestorePhase::Failed
-            && self
-                .status
-                .failure_reason
-                .as_deref()
-                .is_some_and(|reason| reason.contains(RESTART))
     }
 
     /// Why it failed, in the server's words.

@@ -275,11 +275,6 @@ impl Errors {
         self.counts.get(&cause).copied().unwrap_or(0)
     }
 
-    /// Every single error is a refusal by our own policies or by the sandbox's Pod Security: the backup is not at fault.
-    pub fn only_refusals(&self) -> bool {
-        self.count(Cause::Fence) + self.count(Cause::PodSecurity) == self.total
-    }
-
     fn add(&mut self, namespace: Option<&str>, text: &str) {
         let (cause, policy) = cause_of(text);
         self.total += 1;
@@ -329,7 +324,7 @@ impl Warnings {
 
 /// Whose fault an error is, and the policy that refused, if one of ours did.
 fn cause_of(text: &str) -> (Cause, Option<&str>) {
-    let policy = refusing_policy(text);
+    let policy = names::refusing_policy(text);
     let unanswered = NO_ANSWER.iter().any(|words| text.contains(words));
     let rule = RULES.iter().find(|(words, _)| text.contains(words));
     let known = match rule.map(|(_, cause)| *cause) {
@@ -345,14 +340,6 @@ fn cause_of(text: &str) -> (Cause, Option<&str>) {
         (Some(cause), None) => (cause, None),
         (None, None) => (Cause::Backup, None),
     }
-}
-
-/// The policy of ours named in `ValidatingAdmissionPolicy 'kymaros-fence-…' with binding …`. Names of objects hold no
-/// quotes, so an object cannot pose as a refusal.
-fn refusing_policy(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once("AdmissionPolicy '")?;
-    let (policy, _) = rest.split_once('\'')?;
-    policy.starts_with(names::FENCE_PREFIX).then_some(policy)
 }
 
 /// Takes the object out of an error of a restore, `error restoring <resource>/<namespace>/<name>: <message>`, or of a

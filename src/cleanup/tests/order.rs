@@ -92,15 +92,17 @@ async fn clean_up_begins_when_restore_and_volumes_have_ended() {
     let outcome = clean_up(&cluster, &run(), in_one_minute()).await;
     assert!(!outcome.provider_writes, "{outcome}");
     assert!(store.lock().unwrap().later.is_empty());
-    assert_eq!(
-        writes(&log)[..2],
-        ["PATCH pv-1", "DELETE rp-test-shop-kymaros-abc123"]
-    );
+    assert_eq!(writes(&log)[..2], ["PATCH pv-1", "DELETE rp-test-shop-kymaros-abc123"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn volumes_are_cancelled_for_as_long_as_the_restore_goes_on() {
-    for (phase, told) in [("New", true), ("Prepared", true), ("InProgress", true), ("Canceling", false)] {
+    for (phase, told) in [
+        ("New", true),
+        ("Prepared", true),
+        ("InProgress", true),
+        ("Canceling", false),
+    ] {
         let store = full()
             .with(RESTORE, restore("InProgress"))
             .with(PVR, volume_restore(phase));
@@ -108,7 +110,11 @@ async fn volumes_are_cancelled_for_as_long_as_the_restore_goes_on() {
         let begun = Instant::now();
         let outcome = clean_up(&cluster, &run(), begun + Duration::from_mins(1)).await;
         assert!(outcome.provider_writes, "{outcome}");
-        assert_eq!(writes(&log).contains(&"PATCH kymaros-abc123-1".to_owned()), told, "{phase}");
+        assert_eq!(
+            writes(&log).contains(&"PATCH kymaros-abc123-1".to_owned()),
+            told,
+            "{phase}"
+        );
     }
 }
 

@@ -145,7 +145,12 @@ async fn volumes_are_cancelled_when_they_hear_it_and_one_that_cannot_be_told_kee
     assert_eq!(pass.errors.len(), 1, "a conflict is looked at again: {:?}", pass.errors);
     tokio::time::advance(Duration::from_secs(6)).await;
     assert_eq!(canceller.pass().await.cancelled, ["going", "new"]);
-    let patched = log.lock().unwrap().iter().filter(|call| call.starts_with("PATCH")).count();
+    let patched = log
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|call| call.starts_with("PATCH"))
+        .count();
     assert_eq!(patched, 7);
 }
 

@@ -8,7 +8,10 @@ use crate::cluster::Cluster;
 use crate::cluster::fake::{Log, Reply, cluster};
 use crate::facts::{Isolation, Reason, SandboxFacts, Stop};
 use crate::fence::Fence;
-use crate::fence::tests::{BY_FENCE, BY_RBAC, SANDBOX, forbidden, nodes, owner, runner, stored};
+use crate::fence::tests::{BY_RBAC, SANDBOX, forbidden, nodes, owner, runner, stored};
+
+const BY_POLICIES: &str =
+    "is forbidden: ValidatingAdmissionPolicy 'kymaros-fence-networkpolicies' with binding '…' denied request: no";
 
 fn settings(networks: &[&str]) -> Sandbox {
     let ways: Vec<Value> = networks
@@ -36,7 +39,7 @@ async fn asked(networks: &[&str], refusal: &'static str) -> (Result<(), Stop>, V
 
 #[tokio::test(start_paused = true)]
 async fn the_installation_is_asked_for_each_and_nothing_is_stored() {
-    let (result, log) = asked(&["203.0.113.0/24", "2001:db8::/64"], BY_FENCE).await;
+    let (result, log) = asked(&["203.0.113.0/24", "2001:db8::/64"], BY_POLICIES).await;
     assert_eq!(result, Ok(()));
     assert_eq!(log.len(), 2, "{log:?}");
     assert!(
@@ -44,14 +47,14 @@ async fn the_installation_is_asked_for_each_and_nothing_is_stored() {
             .all(|line| line.contains("/networkpolicies?") && line.contains("dryRun=All")),
         "{log:?}"
     );
-    assert_eq!(asked(&[], BY_FENCE).await, (Ok(()), Vec::new()));
+    assert_eq!(asked(&[], BY_POLICIES).await, (Ok(()), Vec::new()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_way_out_that_may_not_be_is_told_at_once() {
     let (result, _) = asked(
         &["203.0.113.0/24", "198.51.100.7/32", "10.96.0.0/16", "127.0.0.0/30"],
-        BY_FENCE,
+        BY_POLICIES,
     )
     .await;
     let stop = result.unwrap_err();

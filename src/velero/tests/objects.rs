@@ -22,7 +22,7 @@ fn absent_empty_and_new_are_alike() {
         let restore: Restore =
             serde_json::from_value(json!({"metadata": {"name": "r"}, "spec": null, "status": status})).unwrap();
         assert_eq!(restore.status.phase, RestorePhase::New);
-        assert!(restore.is_waiting() && !restore.is_terminal() && !restore.status.phase.is_running());
+        assert!(restore.is_waiting() && !restore.is_terminal());
     }
     let bare: Restore = serde_json::from_value(json!({"metadata": {}})).unwrap();
     assert!(bare.is_waiting());
@@ -33,7 +33,7 @@ fn an_unknown_phase_is_kept_and_counts_as_work() {
     let restore: Restore = serde_json::from_value(json!({"metadata": {}, "status": {"phase": "Pondering"}})).unwrap();
     assert_eq!(restore.status.phase, RestorePhase::Other("Pondering".to_owned()));
     assert_eq!(restore.status.phase.to_string(), "Pondering");
-    assert!(restore.status.phase.is_running() && !restore.is_terminal());
+    assert!(!restore.is_terminal());
     assert!(BackupPhase::from("Pondering").is_unfinished());
     assert!(!VolumeRestorePhase::from("Pondering").is_terminal());
 }
@@ -70,7 +70,7 @@ fn nullable_fields_of_foreign_restores_are_read() {
         "status": {"phase": "InProgress", "progress": null, "completionTimestamp": null}
     }))
     .unwrap();
-    assert!(restore.status.phase.is_running());
+    assert!(!restore.is_terminal());
     assert_eq!(restore.status.completion_timestamp, None);
 }
 
@@ -113,14 +113,12 @@ fn a_restore_is_written_without_a_status() {
 }
 
 #[test]
-fn a_restart_is_told_from_a_failure() {
+fn why_a_restore_failed_is_in_the_servers_words() {
     let failed = |reason: &str| -> Restore {
         serde_json::from_value(json!({"metadata": {}, "status": {"phase": "Failed", "failureReason": reason}})).unwrap()
     };
     let restart = r#"found a restore with status "InProgress" during the server starting, mark it as "Failed""#;
-    assert!(failed(restart).was_interrupted());
     assert_eq!(failed(restart).failure().as_deref(), Some(restart));
-    assert!(!failed("restore execution failed: error downloading backup: connection refused").was_interrupted());
     let refused: Restore = serde_json::from_value(
         json!({"metadata": {}, "status": {"phase": "FailedValidation", "validationErrors": ["Error retrieving backup: x", "y"]}}),
     )

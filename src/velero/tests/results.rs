@@ -21,7 +21,6 @@ fn empty_results() {
     ] {
         assert_eq!(read(text), Results::default());
     }
-    assert!(Results::default().errors.only_refusals());
     for broken in [
         "",
         "[]",
@@ -117,11 +116,6 @@ fn errors_are_sorted_by_whose_fault_they_are() {
         let errors = error(text).errors;
         assert_eq!(errors.problems[0].cause, cause, "{text}");
         assert_eq!((errors.total, errors.count(cause)), (1, 1), "{text}");
-        assert_eq!(
-            errors.only_refusals(),
-            matches!(cause, Cause::Fence | Cause::PodSecurity),
-            "{text}"
-        );
     }
 }
 
@@ -266,7 +260,6 @@ fn of_countless_errors_all_are_counted_and_few_are_kept() {
     assert!(count > 8_000);
     assert_eq!((errors.total, errors.count(Cause::Fence)), (count + 1, count));
     // The one that is no refusal comes last, and is still seen, with its words.
-    assert!(!errors.only_refusals());
     assert_eq!(errors.problems.last().unwrap().message, "last straw");
     let texts = errors
         .problems
