@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::core::NamespaceResourceScope;
@@ -20,14 +21,14 @@ use crate::velero::{DataDownload, PodVolumeRestore, VolumeRestore, VolumeRestore
 /// Between two passes.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Cancels the volume restores that carry a label.
-#[derive(Debug)]
+/// Cancels the volume restores that carry a label. Clones know the same.
+#[derive(Clone, Debug)]
 pub struct Canceller {
     cluster: Cluster,
     namespace: String,
     query: Query,
     /// Since when a transfer has been seen under way, by kind and UID.
-    running: BTreeMap<(String, String), Instant>,
+    running: Arc<Mutex<BTreeMap<(String, String), Instant>>>,
 }
 
 /// What came of one pass.
@@ -46,12 +47,12 @@ impl Canceller {
             cluster: cluster.clone(),
             namespace: namespace.to_owned(),
             query: Query::labels(format!("{}={restore}", crate::names::label::VELERO_RESTORE)),
-            running: BTreeMap::new(),
+            running: Arc::default(),
         }
     }
 
     /// Passes until dropped.
-    pub async fn run(mut self) -> Infallible {
+    pub async fn run(self) -> Infallible {
         loop {
             let pass = self.pass().await;
             if !pass.cancelled.is_empty() {
@@ -65,14 +66,14 @@ impl Canceller {
     }
 
     /// Tells every volume restore to stop that hears it now. One that could not be told does not keep the others from it.
-    pub async fn pass(&mut self) -> Pass {
+    pub async fn pass(&self) -> Pass {
         let mut pass = Pass::default();
         self.of_kind::<PodVolumeRestore>(&mut pass).await;
         self.of_kind::<DataDownload>(&mut pass).await;
         pass
     }
 
-    async fn of_kind<V>(&mut self, pass: &mut Pass)
+    async fn of_kind<V>(&self, pass: &mut Pass)
     where
         V: VolumeRestore
             + Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -88,7 +89,7 @@ impl Canceller {
             Err(error) => return pass.errors.push(error),
         };
         for volume in volumes {
-            let running = self.running_for(&volume);
+            let running = self.see(&volume);
             if !volume.may_cancel(running) {
                 continue;
             }
@@ -100,8 +101,9 @@ impl Canceller {
         }
     }
 
-    /// For how long this transfer has been seen under way; by our own clock, for that of the node may be another.
-    fn running_for<V: VolumeRestore + Resource<DynamicType = ()>>(&mut self, volume: &V) -> Duration {
+    /// Takes note of a volume restore; returns for how long its transfer has been seen under way. By our own clock, for that of the node
+    /// may be another.
+    pub fn see<V: VolumeRestore + Resource<DynamicType = ()>>(&self, volume: &V) -> Duration {
         let under_way = matches!(
             volume.status().phase,
             VolumeRestorePhase::InProgress | VolumeRestorePhase::Other(_)
@@ -110,7 +112,9 @@ impl Canceller {
             return Duration::ZERO;
         }
         let key = (V::kind(&()).into_owned(), volume.uid().unwrap_or_default());
-        self.running.entry(key).or_insert_with(Instant::now).elapsed()
+        // Whoever panicked with it left it whole.
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.entry(key).or_insert_with(Instant::now).elapsed()
     }
 }
 

@@ -32,7 +32,7 @@ use crate::build;
 use crate::build::restore::Neutraliser;
 use crate::build::sandbox::{End, Kinds};
 use crate::clock::{self, Anchor};
-use crate::cluster::{Cluster, Discovery, Velero};
+use crate::cluster::{Canceller, Cluster, Discovery, Velero};
 use crate::facts::{Brief, Digests, Facts, Isolation, KindFacts, Reason, RestoreFacts, Stop};
 use crate::fence::{self, IsolationWatch, NameServer, Runner};
 use crate::lease::{Annotations, Held};
@@ -427,10 +427,12 @@ impl Run<'_> {
         self.admitted.note(Annotations::from([started])).await?;
         tracing::info!(restore = name, "restore created");
 
+        let transfers = Canceller::of_restore(self.cluster, velero.namespace(), &name);
         let follow = restore::Follow {
             cluster: self.cluster,
             velero,
             uid: &uid,
+            transfers: &transfers,
             location: &made.location,
             run_id: &self.facts.run_id,
             sandboxes: &self.facts.sandboxes,
@@ -466,6 +468,7 @@ impl Run<'_> {
             velero,
             sandboxes: &self.facts.sandboxes,
             uid: &uid,
+            transfers: &transfers,
             startup: &mut startup,
             patience: test.spec.pod_startup.timeout.0,
             given_up: &mut given_up,

@@ -33,6 +33,8 @@ pub(super) struct Follow<'a> {
     pub(super) velero: &'a Velero,
     /// UID of the Restore.
     pub(super) uid: &'a str,
+    /// What cancels its volume restores.
+    pub(super) transfers: &'a Canceller,
     /// The storage location of the backup.
     pub(super) location: &'a str,
     /// The run's id.
@@ -91,7 +93,7 @@ impl Follow<'_> {
                         return Ok(());
                     }
                     if let Some(other) = other.filter(|_| !facts.terminal) {
-                        return Err(self.make_way(other.name(), &facts.name).await);
+                        return Err(self.make_way(other.name()).await);
                     }
                 }
                 changed = namespaces.changed() => {
@@ -190,10 +192,8 @@ impl Follow<'_> {
     }
 
     /// A real restore wants the provider: stops what can be stopped and leaves. Clean-up goes on with it until the Restore has ended.
-    async fn make_way(&self, other: &str, own: &str) -> Stop {
-        let pass = Canceller::of_restore(self.cluster, self.velero.namespace(), own)
-            .pass()
-            .await;
+    async fn make_way(&self, other: &str) -> Stop {
+        let pass = self.transfers.pass().await;
         let cancelled = pass.cancelled.len();
         tracing::info!(restore = other, cancelled, "making way for another restore");
         for error in pass.errors {

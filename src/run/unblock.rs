@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::ephemeral;
-use crate::cluster::{Cluster, Velero};
+use crate::cluster::{Canceller, Cluster, Velero};
 use crate::facts::{Fault, GivenUp, Reason, SandboxFacts, Stop};
 use crate::observe::{Obstacle, Startup, Stuck, Waiting};
 use crate::velero::{PodVolumeRestore, VolumeRestorePhase};
@@ -28,6 +28,8 @@ pub(super) struct Unblock<'a> {
     pub(super) sandboxes: &'a [SandboxFacts],
     /// UID of the Restore.
     pub(super) uid: &'a str,
+    /// Whoever cancels volume restores later has to know since when each is under way.
+    pub(super) transfers: &'a Canceller,
     /// The pods.
     pub(super) startup: &'a mut Startup,
     /// `podStartup.timeout`.
@@ -85,6 +87,9 @@ impl Unblock<'_> {
                 },
                 never = self.startup.watch_on() => match never {},
                 _ = look.tick() => {}
+            }
+            for volume in volumes.objects() {
+                self.transfers.see(volume);
             }
             ephemeral::free(self.cluster, self.sandboxes, self.startup, &mut freed).await;
             for volume in volumes.objects().filter(|volume| is_waiting(volume)) {

@@ -59,6 +59,23 @@ async fn no_call_lasts_longer_than_its_limit() {
     );
 }
 
+/// The other end of a pooled connection is gone without a word; the next attempt is on another.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_without_an_answer_leaves_time_for_others() {
+    let mut tries = 0;
+    let maps = maps(move |_| {
+        tries += 1;
+        if tries < 3 {
+            Reply::Hang
+        } else {
+            Reply::json(&map("x", "r"))
+        }
+    });
+    let start = Instant::now();
+    maps.get("x").await.unwrap();
+    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_not_there_is_none_and_what_is_refused_is_refused_at_once() {
     let absent = maps(|_| Reply::status(404, "NotFound", r#"configmaps "x" not found"#));

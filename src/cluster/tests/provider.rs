@@ -139,7 +139,7 @@ async fn volumes_are_cancelled_when_they_hear_it_and_one_that_cannot_be_told_kee
             ])
         }
     });
-    let mut canceller = Canceller::of_restore(&cluster, "velero", "kymaros-abc123");
+    let canceller = Canceller::of_restore(&cluster, "velero", "kymaros-abc123");
     let pass = canceller.pass().await;
     assert_eq!(pass.cancelled, ["new"]);
     assert_eq!(pass.errors.len(), 1, "a conflict is looked at again: {:?}", pass.errors);
