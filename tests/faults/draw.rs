@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Stall,
     /// A watch never says anything again, and its connection stays open. Noticed after a minute.
     Dead,
+    /// A request is not handed on, and its connection stays open: the other end is gone without a word.
+    Hang,
     /// 409, nothing done.
     Conflict,
     /// 429, with `Retry-After` or without.
@@ -40,13 +42,14 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 13] = [
+    const ALL: [(Self, &'static str); 14] = [
         (Self::Close, "close"),
         (Self::Lost, "lost"),
         (Self::Delay, "delay"),
         (Self::Cut, "cut"),
         (Self::Stall, "stall"),
         (Self::Dead, "dead"),
+        (Self::Hang, "hang"),
         (Self::Conflict, "conflict"),
         (Self::Busy, "busy"),
         (Self::Error, "error"),
@@ -74,7 +77,7 @@ impl Kind {
             Self::Cut => asked.sort != Sort::Plain,
             Self::Stall | Self::Dead => asked.sort == Sort::Watch,
             Self::Garbage => asked.sort != Sort::Session,
-            Self::Lost | Self::Truncated => asked.sort == Sort::Plain,
+            Self::Lost | Self::Truncated | Self::Hang => asked.sort == Sort::Plain,
             Self::Conflict => asked.may_conflict,
         }
     }
@@ -160,7 +163,7 @@ impl Draw {
         let usual = Kind::ALL
             .iter()
             .map(|(kind, _)| *kind)
-            .filter(|kind| *kind != Kind::Dead);
+            .filter(|kind| !matches!(kind, Kind::Dead | Kind::Hang));
         Self {
             seed,
             rate,
@@ -258,6 +261,7 @@ mod tests {
         }
         assert!(faults(1, &list).iter().flatten().count() > 0);
         assert!(!faults(1, &watch).contains(&Some(Kind::Dead)), "it has to be asked for");
+        assert!(!faults(1, &list).contains(&Some(Kind::Hang)), "so has this");
     }
 
     #[test]

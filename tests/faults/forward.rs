@@ -64,6 +64,10 @@ impl Proxy {
                 self.journal.done(entry, "closed");
                 Err("closed".into())
             }
+            Kind::Hang => {
+                self.journal.done(entry, "hung");
+                std::future::pending().await
+            }
             Kind::Delay => {
                 sleep(fault.between(200, 4000)).await;
                 self.pass(request, entry, &asked, None).await

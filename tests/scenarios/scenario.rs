@@ -116,7 +116,7 @@ pub(crate) struct Faults {
     /// Of a hundred requests. With 0 the proxy is there only for `api_away`.
     #[serde(default = "fifteen")]
     pub(crate) rate: u64,
-    /// Which; without it all but `dead`.
+    /// Which; without it all but `dead` and `hang`.
     #[serde(default)]
     pub(crate) kinds: Vec<String>,
 }
