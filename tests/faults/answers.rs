@@ -59,7 +59,14 @@ pub(crate) fn of(fault: Fault) -> Option<Response<Body>> {
             "text/html",
             "<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>\r\n",
         ),
-        Kind::Close | Kind::Lost | Kind::Delay | Kind::Cut | Kind::Stall | Kind::Dead | Kind::Hang | Kind::Truncated => return None,
+        Kind::Close
+        | Kind::Lost
+        | Kind::Delay
+        | Kind::Cut
+        | Kind::Stall
+        | Kind::Dead
+        | Kind::Hang
+        | Kind::Truncated => return None,
     })
 }
 
