@@ -41,9 +41,4 @@ impl Anchor {
     pub fn elapsed(&self) -> Duration {
         self.instant.elapsed()
     }
-
-    /// The anchor's time plus the monotonic time since.
-    pub fn now(&self) -> DateTime<Utc> {
-        self.at + self.elapsed()
-    }
 }

@@ -36,18 +36,10 @@ pub struct Brief {
     pub max_rto_written: Option<String>,
     /// `sla.maxBackupAge` as the test writes it.
     pub max_backup_age_written: Option<String>,
-    /// `podStartup.timeout`.
-    pub pod_startup_timeout: Duration,
-    /// `podStartup.stableFor`.
-    pub stable_for: Duration,
     /// The spec has a `labelSelector`, so only a part of the backup was restored.
     pub partial_restore: bool,
-    /// The globs of `completeness.ignore`, `Kind/name`.
-    pub ignore: Vec<String>,
     /// Fields that are set but that this version does not act on; the report's message names them.
     pub not_served: Vec<String>,
-    /// Isolation has to be proved before anything is restored.
-    pub isolation_required: bool,
 }
 
 /// One check of the policy, as far as judging needs it.

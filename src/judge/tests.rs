@@ -29,9 +29,6 @@ pub(super) fn brief() -> Brief {
         sources: vec!["shop".to_owned()],
         checks: Some(vec![check("db-ready", true), check("web", false)]),
         max_rto: Some(secs(1800)),
-        pod_startup_timeout: secs(600),
-        stable_for: secs(15),
-        isolation_required: true,
         ..Brief::default()
     }
 }

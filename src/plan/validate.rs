@@ -74,10 +74,7 @@ pub fn validate(test: &RestoreTest, policy: Option<&HealthCheckPolicy>) -> Resul
     }
     Ok(ValidTest {
         name,
-        namespace,
         uid: test.metadata.uid.clone().unwrap_or_default(),
-        generation: test.metadata.generation,
-        labels: test.metadata.labels.clone().unwrap_or_default(),
         spec: spec.clone(),
         checks,
         schedule,

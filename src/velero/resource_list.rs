@@ -24,8 +24,6 @@ pub struct Contents {
     pub namespaces: BTreeSet<String>,
     /// Names of the `CustomResourceDefinition`s in the backup, `plural.group`.
     pub definitions: BTreeSet<String>,
-    /// Number of other cluster-wide objects by kind.
-    pub cluster: BTreeMap<Kind, usize>,
 }
 
 impl Contents {
@@ -55,8 +53,6 @@ impl Contents {
 pub struct Outcomes {
     /// Objects by kind and namespace, which is the sandbox; sorted by name.
     pub kinds: BTreeMap<Kind, BTreeMap<String, Vec<RestoredItem>>>,
-    /// Cluster-wide objects by kind.
-    pub cluster: BTreeMap<Kind, Vec<RestoredItem>>,
     /// Number of objects that were created, cluster-wide ones not counted.
     pub created: usize,
 }
@@ -119,7 +115,7 @@ pub fn read_backup_contents<R: Read>(reader: R, wanted: &BTreeSet<String>) -> se
                 ("apiextensions.k8s.io", "CustomResourceDefinition") => {
                     contents.definitions.insert(entry.to_owned());
                 }
-                _ => *contents.cluster.entry(kind.clone()).or_default() += 1,
+                _ => {}
             }
             return Ok(());
         };
@@ -144,7 +140,7 @@ pub fn read_backup_contents<R: Read>(reader: R, wanted: &BTreeSet<String>) -> se
     Ok(contents)
 }
 
-/// Reads a `RestoreResourceList` and keeps the objects of the given sandboxes, and cluster-wide ones.
+/// Reads a `RestoreResourceList` and keeps the objects of the given sandboxes.
 pub fn read_restore_outcomes<R: Read>(reader: R, sandboxes: &BTreeSet<String>) -> serde_json::Result<Outcomes> {
     let mut outcomes = Outcomes::default();
     let mut kept = 0;
@@ -155,12 +151,6 @@ pub fn read_restore_outcomes<R: Read>(reader: R, sandboxes: &BTreeSet<String>) -
             None => (entry, Action::Other(String::new())),
         };
         let Some((namespace, name)) = object.split_once('/') else {
-            count(&mut kept)?;
-            let items = outcomes.cluster.entry(kind.clone()).or_default();
-            items.push(RestoredItem {
-                name: object.to_owned(),
-                action,
-            });
             return Ok(());
         };
         if sandboxes.contains(namespace) {
