@@ -25,10 +25,11 @@ pub(crate) struct Options {
     pub(crate) outage: Option<Outage>,
 }
 
-/// The API server goes away when it has done what it was asked first in each of these words (`create velero.io/restores`, or
-/// `request 57` for the 57th request of all), without an answer.
+/// The API server goes away when it has done what it was asked first in each of these words (`create velero.io/restores`, `2nd list
+/// velero.io/datadownloads`, or `request 57` for the 57th request of all), without an answer.
 pub(crate) struct Outage {
-    pub(crate) at: Mutex<Vec<String>>,
+    /// The words, and how many more such requests it still does.
+    pub(crate) at: Mutex<Vec<(usize, String)>>,
     pub(crate) lasts: Duration,
 }
 
@@ -36,8 +37,27 @@ impl Outage {
     /// Does it begin with this request? Once for each of its words.
     pub(crate) fn begins(&self, words: &str, number: &str) -> bool {
         let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = at.iter().position(|at| at == words || at == number);
-        found.map(|found| at.remove(found)).is_some()
+        let Some(found) = at.iter().position(|(_, at)| at == words || at == number) else {
+            return false;
+        };
+        match &mut at[found].0 {
+            0 => _ = at.remove(found),
+            more => {
+                *more -= 1;
+                return false;
+            }
+        }
+        true
+    }
+
+    /// From `2nd list pods`, or without a number for the first.
+    pub(crate) fn read(words: &str) -> (usize, String) {
+        let nth = words.split_once(' ').and_then(|(nth, rest)| {
+            let digits = nth.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+            let nth: usize = digits.parse().ok().filter(|_| digits != nth)?;
+            Some((nth.checked_sub(1)?, rest.to_owned()))
+        });
+        nth.unwrap_or_else(|| (0, words.to_owned()))
     }
 }
 
@@ -79,13 +99,39 @@ impl Options {
                 &kinds,
             ),
             outage: take("--outage-at").map(|at| Outage {
-                at: Mutex::new(at.split(',').map(|words| words.trim().to_owned()).collect()),
+                at: Mutex::new(at.split(',').map(|words| Outage::read(words.trim())).collect()),
                 lasts: Duration::from_secs(lasts),
             }),
         };
         match pairs.keys().next() {
             Some(unknown) => Err(format!("there is no {unknown}")),
             None => Ok(options),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_begins_with_the_request_that_is_named() {
+        let at = ["2nd list pods", "create pods", "request 5"].map(Outage::read);
+        let outage = Outage {
+            at: Mutex::new(at.into()),
+            lasts: Duration::ZERO,
+        };
+        let begins = [
+            ("list pods", false),
+            ("create pods", true),
+            ("list pods", true),
+            ("create pods", false),
+            ("get pods", true),
+            ("list pods", false),
+        ];
+        for (number, (words, expected)) in (1..).zip(begins) {
+            let number = format!("request {number}");
+            assert_eq!(outage.begins(words, &number), expected, "{number} {words}");
         }
     }
 }

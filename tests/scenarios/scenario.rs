@@ -125,7 +125,7 @@ pub(crate) struct Faults {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Outage {
-    /// The first such request, e.g. `create velero.io/restores`, or `request 57` for the 57th of all; of several, with commas
+    /// The first such request, e.g. `create velero.io/restores`, a later one, e.g. `2nd list velero.io/datadownloads`, or `request 57` for the 57th of all; of several, with commas
     /// between them, the first of each.
     pub(crate) at: String,
     pub(crate) seconds: u64,
