@@ -86,20 +86,11 @@ fn running(name: &str, restore: Option<&Restore>) -> String {
     }
 }
 
-fn still<V: VolumeRestore + Resource<DynamicType = ()>>(volume: &V) -> String {
+fn still<V: VolumeRestore>(volume: &V) -> String {
     format!("{}: still {}", named(volume), volume.status().phase)
 }
 
-async fn unfinished<V>(cluster: &Cluster, run: &RunRef, query: &Query) -> Result<Vec<String>, Error>
-where
-    V: VolumeRestore
-        + Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + fmt::Debug
-        + Send
-        + 'static,
-{
+async fn unfinished<V: VolumeRestore>(cluster: &Cluster, run: &RunRef, query: &Query) -> Result<Vec<String>, Error> {
     let volumes: Objects<V> = cluster.namespaced(&run.provider_namespace);
     let found = none_if_unknown(
         volumes
@@ -110,16 +101,11 @@ where
 }
 
 /// Waits until every volume restore of this kind has ended; says which has not by the deadline.
-async fn wait_for_volumes<V>(cluster: &Cluster, run: &RunRef, deadline: Instant) -> Result<Option<String>, Error>
-where
-    V: VolumeRestore
-        + Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + fmt::Debug
-        + Send
-        + 'static,
-{
+async fn wait_for_volumes<V: VolumeRestore>(
+    cluster: &Cluster,
+    run: &RunRef,
+    deadline: Instant,
+) -> Result<Option<String>, Error> {
     let query = made_by_restore(run);
     // Mostly there is nothing to wait for; and a kind that is not served cannot be watched.
     let Some(mut busy) = unfinished::<V>(cluster, run, &query).await?.into_iter().next() else {

@@ -3,13 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kube::core::NamespaceResourceScope;
-use kube::{Resource, ResourceExt as _};
-use serde::de::DeserializeOwned;
+use kube::ResourceExt as _;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -73,16 +70,7 @@ impl Canceller {
         pass
     }
 
-    async fn of_kind<V>(&self, pass: &mut Pass)
-    where
-        V: VolumeRestore
-            + Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + fmt::Debug
-            + Send
-            + 'static,
-    {
+    async fn of_kind<V: VolumeRestore>(&self, pass: &mut Pass) {
         let objects: Objects<V> = self.cluster.namespaced(&self.namespace);
         let volumes = match none_if_unknown(objects.list(&self.query).await) {
             Ok(volumes) => volumes,
@@ -103,7 +91,7 @@ impl Canceller {
 
     /// Takes note of a volume restore; returns for how long its transfer has been seen under way. By our own clock, for that of the node
     /// may be another.
-    pub fn see<V: VolumeRestore + Resource<DynamicType = ()>>(&self, volume: &V) -> Duration {
+    pub fn see<V: VolumeRestore>(&self, volume: &V) -> Duration {
         let under_way = matches!(
             volume.status().phase,
             VolumeRestorePhase::InProgress | VolumeRestorePhase::Other(_)
@@ -120,10 +108,7 @@ impl Canceller {
 
 /// Tells one volume restore to stop, if it is still as it was seen; `false` if it is not, or gone. What was seen before its transfer
 /// began must not arrive a moment after.
-pub(super) async fn cancel<V>(objects: &Objects<V>, volume: &V) -> Result<bool, Error>
-where
-    V: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
-{
+pub(super) async fn cancel<V: VolumeRestore>(objects: &Objects<V>, volume: &V) -> Result<bool, Error> {
     let seen = volume.meta().resource_version.as_deref().unwrap_or_default();
     let patch = json!({"metadata": {"resourceVersion": seen}, "spec": {"cancel": true}});
     match objects.merge_version(&volume.name_any(), &patch).await {

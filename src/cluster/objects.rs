@@ -430,7 +430,7 @@ pub(super) enum Again {
 }
 
 /// Attempts of a call that may be sent again, if none of them is answered.
-const ATTEMPTS: u64 = 3;
+const ATTEMPTS: u32 = 3;
 
 /// One call, tried again while that may help, within `limit` in all. An attempt that may be followed by another has its share of
 /// that only: it may be on a connection whose other end is gone.
@@ -440,7 +440,7 @@ where
     Fut: Future<Output = kube::Result<T>>,
 {
     let deadline = Instant::now() + limit;
-    let share = Duration::from_secs(limit.as_secs().div_ceil(ATTEMPTS));
+    let share = limit / ATTEMPTS;
     let mut pause = FIRST_PAUSE;
     let mut last = None;
     loop {

@@ -1,13 +1,13 @@
 //! Velero as a provider: is it alive, what does it have, and one restore from its creation to its end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Resource, ResourceExt as _};
+use kube::ResourceExt as _;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -280,33 +280,28 @@ impl Velero {
         cancel::cancel(&self.cluster.namespaced(&self.namespace), volume).await
     }
 
-    /// Volume restores, of whichever Restore, that hold a slot of a node agent, or wait for one while their Restore is under way, as
-    /// `Kind name`. `restores` are the Restores that are not over, and `own` is left out.
-    pub async fn busy_volumes(&self, restores: &BTreeSet<String>, own: &str) -> Result<Vec<String>, Error> {
+    /// Volume restores that hold a slot of a node agent, of whichever Restore but `own`, as `Kind name (phase)`.
+    pub async fn busy_volumes(&self, own: &str) -> Result<Vec<String>, Error> {
         let query = Query::all();
         let pod_volumes: Objects<PodVolumeRestore> = self.cluster.namespaced(&self.namespace);
         let downloads: Objects<DataDownload> = self.cluster.namespaced(&self.namespace);
-        let mut found = pod_volumes.list_with(&query, |v| busy(&v, restores, own)).await?;
+        let mut found = pod_volumes.list_with(&query, |volume| busy(&volume, own)).await?;
         found.extend(none_if_unknown(
-            downloads.list_with(&query, |v| busy(&v, restores, own)).await,
+            downloads.list_with(&query, |volume| busy(&volume, own)).await,
         )?);
         Ok(found.into_iter().flatten().collect())
     }
 }
 
-/// `Kind name` of a volume restore that keeps the provider busy. One that nothing has begun with holds no slot, and is nobody's any
-/// more once its Restore is over: where its pod is gone, it stays so for ever.
-fn busy<V>(volume: &V, restores: &BTreeSet<String>, own: &str) -> Option<String>
-where
-    V: VolumeRestore + Resource<DynamicType = ()>,
-{
+/// What a volume restore is called if it holds a slot. A `New` one does not; and once its Restore is over and its pod gone, it stays
+/// `New` for ever.
+fn busy<V: VolumeRestore>(volume: &V, own: &str) -> Option<String> {
     let restore = volume
         .labels()
         .get(label::VELERO_RESTORE)
         .map(String::as_str)
         .unwrap_or_default();
-    let waits = volume.status().phase == VolumeRestorePhase::New;
-    if restore == own || volume.is_over() || (waits && !restores.contains(restore)) {
+    if restore == own || volume.is_over() || volume.status().phase == VolumeRestorePhase::New {
         return None;
     }
     Some(format!(

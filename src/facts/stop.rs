@@ -40,11 +40,11 @@ pub enum Reason {
     ProviderUnavailable,
     /// The provider restarted, or somebody deleted the Restore, in mid-restore.
     ProviderInterrupted,
-    /// Foreign restores kept the provider busy for longer than `restore.queueTimeout`.
+    /// External restores kept the provider busy for longer than `restore.queueTimeout`.
     QueueTimeout,
-    /// A foreign Restore appeared; the drill made way.
+    /// An external Restore appeared, and the drill yielded to it.
     Deferred,
-    /// The cluster does not enforce `NetworkPolicies`.
+    /// The cluster does not enforce `NetworkPolicies`, or stopped to.
     IsolationNotEnforced,
     /// The cluster refused the sandbox or what belongs into it.
     SandboxDenied,
@@ -54,7 +54,7 @@ pub enum Reason {
     DeadlineExceeded,
     /// The Lease was lost to another run.
     LeaseLost,
-    /// The run was told to stop, or died.
+    /// The run was interrupted by a signal, lost the provider lock, or died.
     Interrupted,
     /// The runner panicked: a defect of this program.
     InternalError,

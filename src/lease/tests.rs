@@ -184,6 +184,8 @@ struct Server {
     pods: Arc<Mutex<Vec<Value>>>,
     /// Between renewals by whoever holds it.
     renewed_every: Option<Duration>,
+    /// Whose clock is years behind, and not years ahead.
+    behind: bool,
 }
 
 impl Server {
@@ -223,8 +225,9 @@ impl Server {
             let mut lease = server.lease.lock().unwrap();
             if let (Some(every), Some(lease)) = (server.renewed_every, lease.as_mut()) {
                 let times = begun.elapsed().as_secs() / every.as_secs();
+                let year = if server.behind { 2001 } else { 2099 };
                 lease["spec"]["renewTime"] =
-                    json!(format!("2099-01-01T00:{:02}:{:02}.000000Z", times / 60, times % 60));
+                    json!(format!("{year}-01-01T00:{:02}:{:02}.000000Z", times / 60, times % 60));
             }
             let same = |key: &str| {
                 lease
@@ -304,23 +307,53 @@ async fn a_lease_until_2099_lasts_as_long_as_any_other() {
 /// A clock that is wrong is no reason to take a Lease from a run that lives.
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_renewed_is_held_whatever_its_clock_says() {
-    let server = Server {
-        renewed_every: Some(RENEWAL),
-        ..Server::holding(&held_by(LIVES, clock::now())).with_pod("other-1", "u-9")
-    };
-    let (cluster, _) = server.serve();
-    let (holder, begun) = (holder(), Instant::now());
-    let wanted = Request {
-        wait: Duration::from_mins(20),
-        ..request(&holder)
-    };
-    let asked = ask(&cluster, &wanted).await.unwrap();
-    assert!(matches!(asked, Asked::Busy(ref other) if other == LIVES), "{asked:?}");
-    assert!(
-        (1200..=1210).contains(&begun.elapsed().as_secs()),
-        "{:?}",
-        begun.elapsed()
-    );
+    for behind in [false, true] {
+        let server = Server {
+            renewed_every: Some(RENEWAL),
+            behind,
+            ..Server::holding(&held_by(LIVES, clock::now())).with_pod("other-1", "u-9")
+        };
+        let (cluster, _) = server.serve();
+        let (holder, begun) = (holder(), Instant::now());
+        let wanted = Request {
+            wait: Duration::from_mins(20),
+            ..request(&holder)
+        };
+        let asked = ask(&cluster, &wanted).await.unwrap();
+        assert!(matches!(asked, Asked::Busy(ref other) if other == LIVES), "{asked:?}");
+        assert!(
+            (1200..=1210).contains(&begun.elapsed().as_secs()),
+            "{behind} {:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+/// The sweep would take a run for dead that lives: its time is over by our clock, and it goes on renewing.
+#[tokio::test(start_paused = true)]
+async fn a_lease_whose_time_is_over_is_watched_before_its_holder_is_called_dead() {
+    let over = clock::now() - chrono::TimeDelta::hours(1);
+    for (renews, identity, expected) in [(true, LIVES, false), (false, LIVES, true), (false, "nobody", true)] {
+        let lease = held_by(identity, over);
+        let server = Server {
+            renewed_every: renews.then_some(RENEWAL),
+            behind: true,
+            ..Server::holding(&lease).with_pod("other-1", "u-9")
+        };
+        let (cluster, _) = server.serve();
+        let begun = Instant::now();
+        let abandoned = is_abandoned(&cluster, "kymaros-system", &lease).await.unwrap();
+        assert_eq!(abandoned, expected, "{renews} {identity}");
+        let watched = begun.elapsed().as_secs();
+        assert!(
+            if expected {
+                (300..=310).contains(&watched)
+            } else {
+                watched < 60
+            },
+            "{watched}"
+        );
+    }
 }
 
 /// Another machine's clock that is minutes behind makes no Lease end early for those who have watched it being renewed.

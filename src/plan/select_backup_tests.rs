@@ -550,6 +550,9 @@ fn what_is_missing_in_every_candidate_is_said() {
     let tried: Vec<_> = ["a", "b", "c", "d", "e", "f"]
         .map(|name| (point(name), vec!["shop".into(), "db".into()]))
         .to_vec();
+    let stop = none_holds(&test, &tried, &[], 7);
+    let start = "none of the 6 newest usable backups (7 older ones were not read) holds all of shop, db: backup a";
+    assert!(stop.message.starts_with(start), "{}", stop.message);
     let stop = none_holds(&test, &tried, &[], 0);
     assert_eq!(stop.reason, Reason::BackupNotFound);
     let start = "no usable backup holds all of shop, db: backup a does not hold namespaces shop, db; backup b";

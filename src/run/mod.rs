@@ -77,7 +77,9 @@ async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Ex
         Err(exit) => return exit,
     };
     let started = Anchor::new(clock::now());
-    let policy = admit::policy(cluster, &admitted.test).await;
+    // Interrupted, the run ends before it needs one.
+    let policy = signals.unless(admit::policy(cluster, &admitted.test)).await;
+    let policy = policy.unwrap_or_else(|_| Ok(Policy::default()));
     let read = policy.as_ref().ok();
     let deadline = started.instant() + admitted.test.spec.timeout.0;
     let mut run = Run {
@@ -122,13 +124,11 @@ async fn run_on(settings: &Settings, cluster: &Cluster, signals: &Stopper) -> Ex
     run.compared(stopped.is_some()).await;
     run.conclude(stopped);
     let exit = Box::pin(finish::finish(run, signals)).await;
-    // Told to stop, there is no time for the reports of others.
-    let paid = exit != Exit::Unavailable
-        && signals
-            .unless(Box::pin(pay(cluster, &mut admitted)))
-            .await
-            .unwrap_or(false);
-    if paid || (exit != Exit::Unavailable && admitted.owed.is_empty()) {
+    if exit != Exit::Unavailable {
+        // Interrupted, there is no time for the reports of others.
+        let _interrupted = signals.unless(Box::pin(pay(cluster, &mut admitted))).await;
+    }
+    if exit != Exit::Unavailable && admitted.owed.is_empty() {
         admitted.lease.release().await;
     } else {
         // Whoever takes it over will see that a report is owed.
@@ -145,10 +145,10 @@ fn panicked() -> Stop {
     Stop::new(Reason::InternalError, message)
 }
 
-/// Tries once more to write the reports that earlier runs owe; `false` if some are owed still.
-async fn pay(cluster: &Cluster, admitted: &mut admit::Admitted) -> bool {
+/// Tries once more to write the reports that earlier runs owe.
+async fn pay(cluster: &Cluster, admitted: &mut admit::Admitted) {
     if admitted.owed.is_empty() || admitted.lease.is_lost() {
-        return true;
+        return;
     }
     let test = TestRef::of(&admitted.test);
     match report::list(cluster, &test.namespace, &test.name).await {
@@ -167,7 +167,6 @@ async fn pay(cluster: &Cluster, admitted: &mut admit::Admitted) -> bool {
         }
         Err(error) => tracing::warn!(%error, "earlier reports cannot be read"),
     }
-    admitted.owed.is_empty()
 }
 
 /// A run in the middle.
@@ -274,20 +273,17 @@ impl Run<'_> {
         for kind in discovery.kinds.iter().filter(|kind| kind.namespaced) {
             served.add(&kind.resource.group, &kind.resource.kind, &kind.resource.plural);
         }
-        let excluded = plan::excluded_resources(&valid, &served, &chosen.contents);
-        let expected = plan::expectation(&valid, &served, &chosen.contents);
-        let kinds = plan::restored_kinds(&valid, &served, &chosen.contents);
-
-        fence::installation_allows(self.cluster, &valid, &self.facts.run_id, &kinds).await?;
-        let lost = self.take_lock(&velero, &valid).await?;
         let planned = Planned {
+            excluded: plan::excluded_resources(&valid, &served, &chosen.contents),
+            expected: plan::expectation(&valid, &served, &chosen.contents),
+            kinds: plan::restored_kinds(&valid, &served, &chosen.contents),
             chosen,
             discovery,
             served,
-            excluded,
-            expected,
-            kinds,
         };
+
+        fence::installation_allows(self.cluster, &valid, &self.facts.run_id, &planned.kinds).await?;
+        let lost = self.take_lock(&velero, &valid).await?;
         tokio::select! {
             done = Box::pin(self.drill(&runner, &velero, &valid, planned)) => done,
             stop = lost => Err(stop),
@@ -513,7 +509,7 @@ impl Run<'_> {
         Ok(runner)
     }
 
-    /// Waits until the provider is idle, and takes the provider lock. Returns what ends when that is lost.
+    /// Takes the provider lock and waits until the provider is idle. What it returns resolves when the lock is lost.
     async fn take_lock(
         &mut self,
         velero: &Velero,
@@ -522,7 +518,7 @@ impl Run<'_> {
         self.timeline.begin("queued");
         let own = format!("{PROVIDER_PREFIX}{}", self.facts.run_id);
         let mut queue = queue::Queue::new(velero, own, test.spec.restore.queue_timeout.0, &self.waiting_for);
-        // Before the lock, so that it is free for other drills on other days.
+        // Before the lock is taken: a drill that waits for the lock has no queueTimeout for what its holder waits for.
         queue.until_no_external().await?;
         let others = format!(
             "other drills, which hold the provider lock {}/{PROVIDER_LOCK}",

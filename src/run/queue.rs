@@ -1,7 +1,6 @@
 //! Waiting for the provider: a drill is never in the way of a real restore, and what another drill has left is not its recovery time.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
@@ -55,8 +54,9 @@ pub(super) struct Queue<'a> {
 struct Busy {
     /// Names of it.
     what: Vec<String>,
-    /// Some of it is external. Only this counts against `restore.queueTimeout`: drills wait for one another.
-    external: bool,
+    /// Waiting for it counts against `restore.queueTimeout`: an external Restore, or a volume restore that has outlived its Restore and may
+    /// never end. Restores of other drills do not count.
+    counts: bool,
 }
 
 impl<'a> Queue<'a> {
@@ -85,14 +85,14 @@ impl<'a> Queue<'a> {
         let mut watch = self.velero.watch_restores();
         let mut busy = Busy {
             // Nobody knows yet, and a provider that cannot be looked at is not waited for without end.
-            external: true,
+            counts: true,
             ..Busy::default()
         };
         loop {
             let begun = Instant::now();
-            let limit = if busy.external { self.left } else { Duration::MAX };
+            let limit = if busy.counts { self.left } else { Duration::MAX };
             let changed = timeout(limit, Self::changed(&mut watch, &busy)).await;
-            if busy.external {
+            if busy.counts {
                 self.left = self.left.saturating_sub(begun.elapsed());
             }
             match changed {
@@ -132,15 +132,11 @@ impl<'a> Queue<'a> {
                 .iter()
                 .map(|restore| format!("Restore {} ({})", restore.name(), restore.status.phase))
                 .collect(),
-            external: unfinished.iter().any(|restore| !is_drill(restore)),
+            counts: unfinished.iter().any(|restore| !is_drill(restore)),
         };
         if drills && busy.what.is_empty() {
-            busy.what = self
-                .velero
-                .busy_volumes(&BTreeSet::new(), &self.own)
-                .await
-                .map_err(api)?;
-            busy.external = !busy.what.is_empty();
+            busy.what = self.velero.busy_volumes(&self.own).await.map_err(api)?;
+            busy.counts = !busy.what.is_empty();
         }
         Ok(busy)
     }

@@ -2,8 +2,12 @@
 //!
 //! Both can outlive their Restore. Only they prove that data came back: a claim is also Bound when it is empty.
 
+use std::fmt;
 use std::time::Duration;
 
+use kube::Resource;
+use kube::core::NamespaceResourceScope;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::open::open_enum;
@@ -136,8 +140,10 @@ const HEARS_AFTER: Duration = Duration::from_secs(5);
 /// The same for one of which no byte is known yet: on a busy node the connection takes longer.
 const SURELY_HEARS_AFTER: Duration = Duration::from_secs(15);
 
-/// Either kind of volume restore.
-pub trait VolumeRestore {
+/// Either kind of volume restore, as it is read from the API server.
+pub trait VolumeRestore:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + fmt::Debug + Send + 'static
+{
     /// How far it came.
     fn status(&self) -> &VolumeRestoreStatus;
 

@@ -73,7 +73,11 @@ async fn an_attempt_without_an_answer_leaves_time_for_others() {
     });
     let start = Instant::now();
     maps.get("x").await.unwrap();
-    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() > LIMIT / 2 && start.elapsed() < LIMIT,
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
